@@ -1,0 +1,1 @@
+"""What moves records: stages, LLM calls, disk, parallelism and the command line."""

@@ -1,0 +1,110 @@
+"""A request, a reply and the one seam between stages and models."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pipeline.errors import UsageError
+from pipeline.record import Message
+
+Style = Literal["chat", "completion"]
+
+OutcomeKind = Literal["ok", "length", "content_filter", "refused", "unavailable"]
+"""How a call ended. Final, ledgered and replayed: `ok`; `length` (cut off at max_tokens); `content_filter`; `refused`
+(HTTP 400 for this very input, `text` is then the server's message). Not ledgered: `unavailable` (a transient fault
+outlasted its deadline)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to a model. Two equal requests are the same call and are paid once.
+
+    Attributes:
+        role: which of the recipe's models answers (default, judge, translator, student ...).
+        messages: the conversation, for a chat call; empty for a completion call.
+        prompt: the text to continue, for a completion call; None for a chat call.
+        params: sampling parameters as the OpenAI protocol names them (temperature, top_p, max_tokens, stop, seed ...).
+        tools: tool definitions, as OpenAI writes them.
+        response_format: as OpenAI writes it.
+        sample: index that tells repeated askings of the same question apart.
+    """
+
+    role: str = "default"
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Mapping[str, Any], ...] = ()
+    response_format: Mapping[str, Any] | None = None
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a model said.
+
+    Attributes:
+        key: the call's ledger key.
+        text: the answer without its reasoning part.
+        thinking: the reasoning part (`<think>` or `reasoning_content`), or None.
+        finish_reason: as the server gave it.
+        outcome: how the call ended, see OutcomeKind.
+        model: the model that answered, as the server named it.
+        reused: True when the ledger already held the call.
+    """
+
+    key: str
+    text: str
+    thinking: str | None = None
+    finish_reason: str = "stop"
+    outcome: OutcomeKind = "ok"
+    model: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What stages may know of a model: never its address or key.
+
+    Attributes:
+        style: `chat` for models that follow instructions, `completion` for base and very small ones.
+        languages: the languages it can write, as BCP 47 primary tags; empty means no limit is known.
+        concurrency: the largest number of calls in flight.
+        small: True for models whose answers show the mechanism, not quality.
+    """
+
+    role: str
+    model: str
+    style: Style = "chat"
+    languages: tuple[str, ...] = ()
+    concurrency: int = 16
+    small: bool = False
+
+    def require_language(self, language: str) -> None:
+        """Raise UsageError when this model is known not to write `language`."""
+        if self.languages and language.split("-")[0] not in self.languages:
+            raise UsageError(
+                f"the model '{self.model}' (role {self.role}) cannot write '{language}': it knows {', '.join(self.languages)}",
+                "set LLM_BASE_URL, LLM_MODEL and LLM_API_KEY to a model that can, or change the recipe's language",
+            )
+
+
+class LLM(Protocol):
+    """The seam. Implementations: the wire client (in-process or behind Ray actors), and doubles in tests."""
+
+    def ask(self, requests: Iterable[Request], window: int) -> Iterator[Reply]:
+        """Replies in the order of the requests.
+
+        Before reply i is handed out, requests up to i + window - 1 have been pulled from `requests`, and no more; so
+        what a lazily built request depends on never depends on timing. Closing the iterator waits for the calls
+        already sent and writes them to the ledger.
+
+        Raises:
+            ModelError: the endpoint refuses us for good (wrong key, unknown model, nobody listening).
+        """
+        ...
+
+    def profile(self, role: str) -> Profile:
+        """What is known of the model in this role; UsageError for a role the recipe does not define."""
+        ...
