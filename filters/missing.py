@@ -1,0 +1,99 @@
+"""References to an image, file or page that a text model does not have."""
+
+import polars as pl
+
+from filters.check import Check, any_of, asks, matching
+
+IMAGE_IN_PROMPT = any_of(
+    r"!\[[^\]\n]*\]\(http[^)\n]*",
+    r"^\s*(?:<noinput>\s*)?<img ?src=[^<>]*>\s*$",
+    r"<image:[^>\n]*",
+    r"(?:^|\n)image:\s*https?:",
+)
+"""AlpacaDataCleaned's image pattern (`![..](http`, `img src=`, `image:`; 39 inputs of alpaca_data.json) without the
+HTML pages and container files that only look like it."""
+
+IMAGE_IN_ANSWER = r"!\[[^\]\n]*\]\(https?://[^)\n]*\)"
+
+_PICTURE = any_of(
+    r"(?:images?|pictures?|photos?|photographs?|paintings?|drawings?|sketch|cartoon|comic strip|screenshots?|"
+    r"diagram|flow ?chart|pie chart|bar chart|bar graph|line graph|chart|artworks?|pieces? of art|works? of art|"
+    r"video(?: clip)?|audio(?: clip| file)?|recording)\b"
+)
+_KIND = r"(?:[a-z]+ ){0,2}?"
+PICTURE_ASKED = "(?i)" + any_of(
+    rf"\b(?:this|these|attached|accompanying) {_KIND}{_PICTURE}(?:[.?!:]|$| and\b| in\b| using\b| below\b)",
+    rf"\b(?:(?:following|provided) {_KIND}|given (?:political )?){_PICTURE}(?:[.?!:]|$|, | and\b| in\b| using\b| below\b)",
+    rf"\bthe {_KIND}{_PICTURE} (?:below|above|provided|attached|shown)\b",
+    rf"^given an? {_PICTURE},",
+    rf"\bin the (?:image|picture|photo|photograph|screenshot)[.?!]?$",
+)
+"""An instruction that speaks of a picture as if it lay there."""
+
+PICTURE_ASKED_ZH = any_of(
+    r"(?:如|见)(?:下|上|附)?图(?:所示|中)?",
+    r"(?:这|此|该|给定的?|提供的|以下|下列|下面的?|附上的|上传的|所附)(?:一)?(?:张|幅|段|副)?(?:的)?(?:图片|图像|照片|相片|插图|截图|油画|画作|漫画|视频|音频|录音)",
+    r"(?:根据|观察|看看?|分析|描述)(?:一下)?(?:下|上)(?:面的?)?图",
+    r"(?:这|此|下面这|以下这)[张幅](?:图|画)(?:[片画像]|[，。？！：]|$|中|里|上)",
+    r"[图照]片(?:中|里|上)(?:的|有|是)",
+)
+
+ATTACHED = "(?i)" + any_of(
+    r"\b(?:in|see|open|read|review|from|to) the attach(?:ed|ment)\b",
+    r"\bthe attached (?:file|document|spreadsheet|pdf|text|article|csv|report|table|data(?:set)?|excel)",
+    r"(?:见|在|根据|参考|阅读|打开|查看|下载|分析)(?:所附|附件|随附)",
+    r"(?:随附|附加|所附)的?(?:文件|文档|表格|附件|资料|报告|数据)",
+)
+
+FIGURE_IN_ANSWER = "(?i)" + any_of(
+    r"\b(?:as (?:shown|seen|illustrated|depicted)|shown|see) in (?:the )?(?:figure|image|picture|photo|diagram|illustration)"
+    r"(?: (?:below|above|\d+))?\b",
+    r"\bsee the (?:figure|image|picture|photo|diagram|illustration) (?:below|above)\b",
+    r"(?:如|见)[下上附右左]图(?:所示)?",
+    r"如图\s?\d*\s?所示",
+    r"(?:请|可)?参[见考看阅]附件",
+)
+
+URL = r"https?://[^\s<>\"'）)\]，。；]+"
+
+
+def missing(image: bool = True, attachment: bool = True, figure: bool = True, url: bool = False) -> tuple[Check, ...]:
+    """Object to questions about something that is not there, and to answers that show it all the same.
+
+    Args:
+        image: images linked in a question or an answer, and questions about a picture that is not given.
+        attachment: questions about an attached file.
+        figure: answers that point at a figure.
+        url: answers that give an address which the question does not (most of them do not exist, says
+            AlpacaDataCleaned); off by default, since addresses of well-known sites are often right.
+    """
+    checks: list[Check] = []
+    bare = (pl.col("input").str.strip_chars() == "") & (pl.col("turn") == 0)
+    short = pl.col("instruction").str.len_chars() <= 200
+    code = pl.col("output").str.contains("```|`!\\[")
+    told = pl.col("instruction").str.contains(r"\n|\d.*\d.*\d|[\"“《「]|https?:|[:：]\s*\S")
+    if image:
+        checks += [
+            matching("image_in_question", "input", IMAGE_IN_PROMPT),
+            matching("image_in_question", "instruction", IMAGE_IN_PROMPT, given=short),
+            matching("image_in_answer", "output", IMAGE_IN_ANSWER, given=~(code | asks(r"(?i)markdown|\burl\b"))),
+            matching("missing_image", "instruction", PICTURE_ASKED, given=bare & short & ~told),
+            matching("missing_image", "instruction", PICTURE_ASKED_ZH, given=bare & short & ~told),
+        ]
+    if attachment:
+        checks.append(matching("missing_attachment", "instruction", ATTACHED, given=bare & short))
+    if figure:
+        shown = code | asks(r"(?i)figure|image|picture|photo|diagram|illustrat|screenshot|[图圖]|附件")
+        checks.append(matching("missing_figure", "output", FIGURE_IN_ANSWER, given=~shown))
+    if url:
+        given = pl.concat_str("instruction", "input", separator="\n")
+        address = pl.col("output").str.extract(URL, 0)
+        checks.append(
+            Check(
+                reason="invented_url",
+                field="output",
+                when=address.is_not_null() & ~given.str.contains(address, literal=True),
+                value=address,
+            )
+        )
+    return tuple(checks)

@@ -1,0 +1,176 @@
+"""The command line: parse, wire, run. Heavy imports wait until a command needs them."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from pipeline.errors import SeedmillError
+
+Command = Callable[[argparse.Namespace], int]
+
+DEFAULT_OUTPUTS = "outputs"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 done, 1 failed or incomplete, 2 wrong usage."""
+    _read_dotenv()
+    arguments = parser().parse_args(argv)
+    module, _, name = arguments.command.partition(":")
+    try:
+        command: Command = getattr(import_module(f"pipeline.commands.{module}"), name)
+        return command(arguments)
+    except SeedmillError as error:
+        print(f"seedmill: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("seedmill: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (as with `| head`); point stdout elsewhere so that the interpreter's last flush is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _read_dotenv() -> None:
+    if Path(".env").is_file():
+        from dotenv import load_dotenv
+
+        load_dotenv(".env")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="seedmill",
+        description="Grow seed tasks, documents or a dataset into an instruction-tuning dataset that a trainer accepts.",
+        epilog="A model: set LLM_BASE_URL, LLM_MODEL and LLM_API_KEY; without them a small embedded one is used.",
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    run = _add(commands, "run", "runs:run", "run a recipe, skipping what is done and unchanged")
+    run.add_argument("recipe", type=Path, metavar="RECIPE")
+    _add_run_options(run)
+
+    clean = _add(commands, "clean", "runs:clean", "clean datasets you already have")
+    clean.add_argument("files", nargs="+", metavar="FILE")
+    clean.add_argument("--recipe", type=Path, help="default: recipes/clean.yaml, or clean-judged.yaml with --judge")
+    clean.add_argument("--judge", action="store_true", help="also score every row with a model and prune")
+    _add_run_options(clean)
+
+    _add_readers(commands)
+    _add_starters(commands)
+    _add_senders(commands)
+    return top
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--run", metavar="NAME", help="name of the run; default: the recipe's")
+    command.add_argument("--to", metavar="ENTRY", help="stop after this entry (or 'export')")
+    command.add_argument("--set", action="append", default=[], metavar="ENTRY.KEY=VALUE", help="change one setting")
+    command.add_argument("--engine", choices=("auto", "ray", "local"), default="auto")
+    command.add_argument("--block-size", type=_positive, metavar="ROWS", help="rows a block; never changes the output")
+    command.add_argument("--rehearse", action="store_true", help="answer from the fake provider, at no cost")
+    command.add_argument("--quiet", action="store_true", help="no progress and no funnel")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    _add_outputs(command)
+
+
+def _add_readers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    show = _add(commands, "show", "look:show", "show rows that an entry kept or dropped")
+    show.add_argument("run", metavar="RUN")
+    show.add_argument("entry", metavar="ENTRY", nargs="?", help="default: the last finished one")
+    show.add_argument("--drops", action="store_true", help="dropped rows, with reason and evidence")
+    show.add_argument("--reason", help="only drops with this reason")
+    show.add_argument("-n", type=_positive, default=5, metavar="N", help="how many, spread evenly (default 5)")
+    show.add_argument("--full", action="store_true", help="do not cut long texts")
+
+    explain = _add(commands, "explain", "look:explain", "show the whole history of a record or drop")
+    explain.add_argument("run", metavar="RUN")
+    explain.add_argument("id", metavar="ID", help="its id or the beginning of it")
+
+    report = _add(commands, "report", "look:report", "show the funnel, the costs and sample rows of a run")
+    report.add_argument("run", metavar="RUN")
+
+    status = _add(commands, "status", "look:status", "show how far a run is")
+    status.add_argument("run", metavar="RUN")
+
+    stages = _add(commands, "stages", "look:stages", "list the stages and their settings")
+    stages.add_argument("stage", nargs="?", metavar="STAGE")
+    for command in (show, explain, report, status, stages):
+        command.add_argument("--json", action="store_true", help="print JSON")
+        _add_outputs(command)
+
+
+def _add_starters(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    init = _add(commands, "init", "start:init", "write a commented recipe for your own seeds")
+    init.add_argument("folder", type=Path, metavar="DIR")
+    init.add_argument("--seeds", required=True, metavar="FILE", help="seed tasks: one JSON object a line")
+    init.add_argument("--language", default="en", choices=("en", "zh"))
+    init.add_argument("--translate-to", metavar="LANGUAGE", help="add a translate entry, for example zh")
+
+    preview = _add(commands, "preview", "start:preview", "show the prompts that an entry would send")
+    preview.add_argument("recipe", type=Path, metavar="RECIPE")
+    preview.add_argument("entry", metavar="ENTRY")
+    preview.add_argument("-n", type=_positive, default=3, metavar="N", help="how many (default 3)")
+    preview.add_argument("--live", action="store_true", help="send them and show the replies")
+    preview.add_argument("--run", metavar="NAME", help="the run whose finished entries it reads; default: the recipe's")
+    preview.add_argument("--set", action="append", default=[], metavar="ENTRY.KEY=VALUE")
+    preview.add_argument("--json", action="store_true", help="print JSON")
+    _add_outputs(preview)
+
+    convert = _add(commands, "convert", "start:convert", "convert a dataset from one format to another")
+    convert.add_argument("input", type=Path, metavar="IN")
+    convert.add_argument("--to", required=True, metavar="FORMAT")
+    convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    convert.add_argument("--json", action="store_true", help="print the counts as JSON")
+
+
+def _add_senders(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    publish = _add(commands, "publish", "send:publish", "push a run's export to the Hugging Face Hub")
+    publish.add_argument("run", metavar="RUN")
+    publish.add_argument("--repo", metavar="USER/NAME", help="default: publish.repo of the recipe")
+    publish.add_argument("--public", action="store_true", help="create the dataset public; private otherwise")
+    publish.add_argument("--dry-run", action="store_true", help="print what would be uploaded")
+    publish.add_argument("--json", action="store_true", help="print the result as JSON")
+    _add_outputs(publish)
+
+    submit = _add(commands, "submit", "send:submit", "send a run to a Ray cluster as a job")
+    submit.add_argument("recipe", type=Path, metavar="RECIPE")
+    submit.add_argument("--job-server", required=True, metavar="URL", help="such as http://head:8265")
+    submit.add_argument("--no-wait", action="store_true", help="do not follow the job's log")
+    _add_run_options(submit)
+
+    control = _add(commands, "ctl", "send:control", "pause, resume or stop a run that is under way")
+    control.add_argument("run", metavar="RUN")
+    control.add_argument("action", choices=("pause", "resume", "stop"))
+    _add_outputs(control)
+
+    fake = _add(commands, "fake-provider", "send:fake_provider", "serve scripted replies on the OpenAI protocol")
+    fake.add_argument("--script", type=Path, metavar="FILE", help="default: the rehearsal script")
+    fake.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, target: str, help: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    command.set_defaults(command=target)
+    return command
+
+
+def _add_outputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--outputs", type=Path, default=Path(DEFAULT_OUTPUTS), metavar="DIR", help="default: outputs")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

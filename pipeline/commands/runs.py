@@ -1,0 +1,124 @@
+"""The commands that make something: `run` and `clean`."""
+
+import argparse
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine import choose_engine, open_engine
+from pipeline.errors import UsageError
+from pipeline.export.files import export_run
+from pipeline.models import Models
+from pipeline.recipe import SINKS, Recipe, load_recipe
+from pipeline.report import funnel, rows
+from pipeline.report.terminal import watcher
+from pipeline.run import Plan, execute, read_run
+from pipeline.store import GROUP_ROWS
+
+HERE = Path(__file__).resolve().parent.parent.parent
+"""The checkout: seedmill is run in place, with its recipes beside its code."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`seedmill run RECIPE`."""
+    return carry_out(load_recipe(arguments.recipe, arguments.set), arguments)
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    """`seedmill clean FILE...`."""
+    for file in arguments.files:
+        if not Path(file).exists():
+            raise UsageError(f"{file}: no such file", "name the dataset files to clean")
+    recipe_path = arguments.recipe or HERE / "recipes" / ("clean-judged.yaml" if arguments.judge else "clean.yaml")
+    if arguments.run is None:
+        arguments.run = f"clean-{Path(arguments.files[0]).name.split('.')[0]}"
+    return carry_out(load_recipe(recipe_path, arguments.set, data=arguments.files), arguments)
+
+
+def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    """Run a recipe as the arguments say, export it, and show what came of it."""
+    last, sink = _target(recipe, arguments.to)
+    name = (arguments.run or recipe.name) + ("-rehearsal" if arguments.rehearse else "")
+    folder = arguments.outputs / name
+    quiet = arguments.quiet or arguments.json
+    with ExitStack() as stack:
+        models = stack.enter_context(
+            Models(recipe, os.environ, outputs=arguments.outputs, run=name, rehearse=arguments.rehearse)
+        )
+        engine = open_engine(
+            choose_engine(
+                arguments.engine,
+                has_model=any(entry.model_roles for entry in recipe.entries[: last + 1]),
+                input_bytes=sum(path.stat().st_size for path in recipe.entries[0].files),
+                environ=os.environ,
+            )
+        )
+        stack.callback(engine.close)
+        models.use(engine)
+        watch = watcher(quiet)
+        stack.callback(watch.close)
+        execute(Plan(recipe, folder, last, engine, models, arguments.block_size or GROUP_ROWS, watch))
+    exported = export_run(folder, recipe.export) if sink else None
+    if arguments.json:
+        print(json.dumps(summary(folder, exported), ensure_ascii=False, indent=1))
+    elif not quiet:
+        print(closing(folder, exported))
+    return 0
+
+
+def _target(recipe: Recipe, to: str | None) -> tuple[int, bool]:
+    """Index of the last entry to run, and whether to export after it."""
+    if to is None or to in SINKS:
+        return len(recipe.entries) - 1, True
+    return recipe.position(to), False
+
+
+def summary(folder: Path, exported: dict[str, Any] | None) -> dict[str, Any]:
+    """What a program may want to know of a run."""
+    facts = read_run(folder)
+    found = funnel.steps(facts)
+    keys = ("derived", "kept", "dropped", "reasons", "fixed", "hits", "notes")
+    entries = [{"name": s.name, "in": s.rows_in, **{k: getattr(s, k) for k in keys}, "usage": s.usage} for s in found]
+    return {"run": folder.name, "folder": str(folder), "entries": entries, "totals": funnel.totals(found), "export": exported}
+
+
+def closing(folder: Path, exported: dict[str, Any] | None) -> str:
+    """The end of a run for people: the funnel, three rows, the calls, where the files are."""
+    facts = read_run(folder)
+    found = funnel.steps(facts)
+    parts = ["", funnel.as_text(found), ""]
+    last = folder / facts["entries"][len(found) - 1]["folder"]
+    for item in rows.read_rows(last, drops=False, limit=3):
+        parts += [rows.as_text(item["record"]), ""]
+    parts += [spent(facts, found), *model_notes(facts)]
+    if exported is None:
+        parts.append(f"rows in {last} (see them with: seedmill show {folder.name} {found[-1].name})")
+    else:
+        parts.append(f"{exported['rows']:,} rows exported to {exported['folder']}: {', '.join(exported['files'])}")
+        parts += [f"note: {note}" for note in exported.get("notes", ())]
+    return "\n".join(parts)
+
+
+def spent(facts: dict[str, Any], found: list[funnel.Step]) -> str:
+    """One line on calls, tokens and money."""
+    total = funnel.totals(found)
+    if not total["calls"]:
+        return f"no model was asked; {total['seconds']:,} s"
+    money = "price unknown" if total["cost"] is None else f"${total['cost']:.4f}"
+    return (
+        f"{total['calls']:,} model calls ({total['new']:,} new, {total['reused']:,} reused), "
+        f"{total['prompt_tokens']:,} prompt tokens, {total['completion_tokens']:,} completion tokens, "
+        f"{money}, {total['seconds']:,} s"
+    )
+
+
+def model_notes(facts: dict[str, Any]) -> list[str]:
+    """A warning for each small model whose output should not be taken for quality."""
+    return [
+        f"note: '{model['model']}' is a very small model: its texts and scores show the mechanism, not quality; "
+        "for real data set LLM_BASE_URL, LLM_MODEL and LLM_API_KEY"
+        for model in {m["model"]: m for m in facts["models"].values()}.values()
+        if model.get("small")
+    ]

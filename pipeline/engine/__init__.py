@@ -1,0 +1,54 @@
+"""Ordered parallel map over blocks, and where model calls are made: in this process, or on Ray."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, Protocol, TypeVar
+
+import polars as pl
+
+from pipeline.stage import Slice
+
+T = TypeVar("T")
+
+EngineName = Literal["auto", "local", "ray"]
+
+RAY_PAYS_ABOVE = 200_000_000
+"""Bytes of input above which Ray's start of about five seconds is worth it."""
+
+
+class Engine(Protocol):
+    """Where work is done. Results never depend on which engine does it."""
+
+    name: str
+
+    def map(self, function: Callable[[pl.DataFrame], T], slices: Sequence[Slice]) -> Iterator[T]:
+        """`function` of every loaded slice, in the slices' order; `function` must be picklable."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+def choose_engine(wanted: EngineName, *, has_model: bool, input_bytes: int, environ: Mapping[str, str]) -> str:
+    """`ray` when asked for, when RAY_ADDRESS is set, when models are called or when the input is large."""
+    if wanted != "auto":
+        return wanted
+    large = input_bytes > RAY_PAYS_ABOVE
+    return "ray" if environ.get("RAY_ADDRESS") or has_model or large else "local"
+
+
+def open_engine(name: str) -> Engine:
+    """The engine of that name, started when first used."""
+    if name == "ray":
+        from pipeline.engine.on_ray import RayEngine
+
+        return RayEngine()
+    from pipeline.engine.in_process import InProcessEngine
+
+    return InProcessEngine()
+
+
+def worker_count() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

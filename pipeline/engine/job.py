@@ -1,0 +1,73 @@
+"""A run as a batch job of a Ray cluster, through Ray Jobs."""
+
+import argparse
+import asyncio
+import os
+import shlex
+from pathlib import Path
+
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from pipeline.errors import SeedmillError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+LEFT_BEHIND = [".venv", ".git", "outputs", "tests", "**/__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".env"]
+"""What does not travel with the code; `.env` above all, for it holds keys."""
+
+FORWARDED = ("LLM_BASE_URL", "LLM_MODEL", "LOCAL_MODEL", "HF_ENDPOINT")
+"""Settings sent along. Keys are not: Ray would store them with the job; set them in the cluster's own environment."""
+
+
+def submit_run(arguments: argparse.Namespace) -> int:
+    """Send `seedmill run` to the cluster; follow its log unless told not to.
+
+    The outputs folder is sent as an absolute path and must be one that the cluster shares with this machine; so must
+    data files outside the checkout.
+
+    Returns:
+        The job's exit code: 0 done, 1 failed or stopped.
+
+    Raises:
+        SeedmillError: the job server cannot be reached or refuses the job.
+    """
+    try:
+        client = JobSubmissionClient(arguments.job_server)
+        job = client.submit_job(
+            entrypoint=shlex.join(_command(arguments)),
+            runtime_env={
+                "working_dir": str(ROOT),
+                "excludes": LEFT_BEHIND,
+                "env_vars": {name: os.environ[name] for name in FORWARDED if os.environ.get(name)},
+            },
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SeedmillError(
+            f"the job server {arguments.job_server} does not take the job: {str(error).splitlines()[0]}",
+            "is the cluster's dashboard there? JOB_SERVER is its address, such as http://head:8265",
+        ) from error
+    print(f"submitted job {job} to {arguments.job_server}", flush=True)
+    if arguments.no_wait:
+        return 0
+    asyncio.run(_follow(client, job))
+    state = client.get_job_status(job)
+    print(f"job {job}: {state.value.lower()}")
+    return 0 if state == JobStatus.SUCCEEDED else 1
+
+
+def _command(arguments: argparse.Namespace) -> list[str]:
+    recipe = arguments.recipe.resolve()
+    inside = recipe.relative_to(ROOT) if recipe.is_relative_to(ROOT) else recipe
+    command = ["python", "-m", "pipeline", "run", str(inside), "--engine", "ray"]
+    command += ["--outputs", str(arguments.outputs.resolve())]
+    for flag, value in (("--run", arguments.run), ("--to", arguments.to), ("--block-size", arguments.block_size)):
+        if value is not None:
+            command += [flag, str(value)]
+    for setting in arguments.set:
+        command += ["--set", setting]
+    return [*command, *(["--rehearse"] if arguments.rehearse else [])]
+
+
+async def _follow(client: JobSubmissionClient, job: str) -> None:
+    async for lines in client.tail_job_logs(job):
+        print(lines, end="", flush=True)

@@ -1,0 +1,88 @@
+"""The Ray engine: blocks through Ray Data in order; the only place that imports ray."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import polars as pl
+import ray
+import ray.data
+
+from pipeline.errors import SeedmillError
+from pipeline.stage import Slice
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Boxed(Generic[T]):
+    """Keeps Ray Data from taking a result apart into columns."""
+
+    value: T
+
+
+@dataclass(frozen=True)
+class _OnSlice(Generic[T]):
+    """Loads a slice where the work is done, so that only its address travels."""
+
+    function: Callable[[pl.DataFrame], T]
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, _Boxed[T]]:
+        return {"result": _Boxed(self.function(row["slice"].value.load()))}
+
+
+class RayEngine:
+    """Ray on this machine, or the cluster that RAY_ADDRESS names; started at the first use."""
+
+    name = "ray"
+
+    def __init__(self) -> None:
+        self._started = False
+
+    def start(self) -> None:
+        """Connect to RAY_ADDRESS or start Ray here, quietly.
+
+        Raises:
+            SeedmillError: Ray cannot be started or reached.
+        """
+        if self._started:
+            return
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            ray.init(
+                address=os.environ.get("RAY_ADDRESS", "local"),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                ignore_reinit_error=True,
+                namespace="seedmill",
+                **({} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}),
+            )
+        except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+            raise SeedmillError(
+                f"Ray cannot be started: {str(error).splitlines()[0]}",
+                "run with '--engine local', or check RAY_ADDRESS",
+            ) from error
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        self._started = True
+
+    def map(self, function: Callable[[pl.DataFrame], T], slices: Sequence[Slice]) -> Iterator[T]:
+        """`function` of every slice on Ray's workers, one task a slice, results in order and streamed."""
+        if not slices:
+            return
+        self.start()
+        items = [{"slice": _Boxed(s)} for s in slices]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(_OnSlice(function))
+        for row in dataset.iter_rows():
+            yield row["result"].value
+
+    def close(self) -> None:
+        """Leave Ray; a Ray started here stops."""
+        if self._started:
+            ray.shutdown()
+            self._started = False

@@ -1,0 +1,139 @@
+"""The parquet files: chat messages with what is known of each row, as `datasets` and the Hub's viewer load them."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.export.survey import Survey
+from pipeline.formats.turns import chat
+from pipeline.record import MESSAGE_FIELDS, Message, Record
+
+GROUP_ROWS = 5_000
+SHARD_ROWS = 100_000
+"""Rows of a row group and of a file, whatever the blocks were: equal rows are equal bytes."""
+
+_CALL = pa.struct(
+    [
+        ("id", pa.string()),
+        ("type", pa.string()),
+        ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())])),
+    ]
+)
+_PAIRS = {"tags": pa.string(), "scores": pa.float64()}
+_ALWAYS = ("source", "method")
+_TEXTS = ("language", "source", "method", "model", "prompt", "license", "extra")
+
+
+def message_type(survey: Survey) -> Any:
+    """The Arrow struct of one message: role, content and the details that some message has."""
+    kinds = {name: pa.string() for name in MESSAGE_FIELDS} | {"weight": pa.float64(), "tool_calls": pa.list_(_CALL)}
+    names = [n for n in MESSAGE_FIELDS if n in ("role", "content") or f"messages.{n}" in survey.used]
+    return pa.struct([(name, kinds[name]) for name in names])
+
+
+def table_schema(survey: Survey) -> Any:
+    """The Arrow schema: id, messages, and the columns that some record uses."""
+    turns = pa.list_(message_type(survey))
+    columns = [("id", pa.string()), ("messages", turns)]
+    columns += [(name, kind) for name, kind in _middle(turns) if name in survey.used]
+    columns += [(name, pa.string()) for name in _TEXTS if name in survey.used or name in _ALWAYS]
+    return pa.schema(columns)
+
+
+def _middle(turns: Any) -> list[tuple[str, Any]]:
+    pairs = [(name, pa.list_(pa.struct([("key", pa.string()), ("value", kind)]))) for name, kind in _PAIRS.items()]
+    choices = [("tools", pa.string()), ("chosen", turns), ("rejected", turns), ("label", pa.bool_())]
+    return [*choices, *pairs, ("parents", pa.list_(pa.string()))]
+
+
+class Table:
+    """Writes records as `train-00000.parquet` ... with pinned options; call `close` at the end.
+
+    Attributes:
+        schema: the Arrow schema of every file.
+        rows: records written.
+        arrow_bytes: size in memory, as the Hub's cards count it.
+        lost: what of the records the columns cannot hold -> records.
+        files: what has been written.
+    """
+
+    def __init__(self, folder: Path, survey: Survey) -> None:
+        self.schema = table_schema(survey)
+        self.rows = self.arrow_bytes = 0
+        self.lost: Counter[str] = Counter()
+        self.files: list[Path] = []
+        self._folder = folder
+        self._waiting: list[Record] = []
+        self._writer: Any = None
+
+    def add(self, record: Record) -> None:
+        """Append one record."""
+        self._waiting.append(record)
+        if len(self._waiting) == GROUP_ROWS:
+            self._write()
+
+    def close(self) -> None:
+        """Write what is waiting; a set without rows still has one file, which tells its columns."""
+        if self._waiting or not self.files:
+            self._write()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self) -> None:
+        if self._writer is None:
+            path = self._folder / f"train-{len(self.files):05d}.parquet"
+            self.files.append(path)
+            self._writer = pq.ParquetWriter(path, self.schema, compression="zstd", compression_level=3, version="2.6")
+        table = self._table(self._waiting)
+        if table.num_rows:
+            self._writer.write_table(table, row_group_size=GROUP_ROWS)
+        self.rows += table.num_rows
+        self.arrow_bytes += table.nbytes
+        self._waiting = []
+        if self.rows % SHARD_ROWS == 0:
+            self._writer.close()
+            self._writer = None
+
+    def _table(self, records: Sequence[Record]) -> Any:
+        columns = [self._column(name, records) for name in self.schema.names]
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+    def _column(self, name: str, records: Sequence[Record]) -> Any:
+        kind = self.schema.field(name).type
+        if name == "messages":
+            return self._turns([chat(record) for record in records], kind)
+        if name in ("chosen", "rejected"):
+            return self._turns([getattr(record, name) for record in records], kind)
+        if name in _PAIRS:
+            maps = [getattr(record, name) for record in records]
+            return pa.array([[{"key": key, "value": found[key]} for key in sorted(found)] for found in maps], type=kind)
+        return pa.array([getattr(record, name) for record in records], type=kind)
+
+    def _turns(self, values: Sequence[Sequence[Message] | None], kind: Any) -> Any:
+        flat = [message for value in values for message in value or ()]
+        struct = kind.value_type
+        parts = [
+            pa.array(self._details(struct.field(i).name, flat), type=struct.field(i).type) for i in range(len(struct))
+        ]
+        items = pa.StructArray.from_arrays(parts, fields=list(struct))
+        ends = list(accumulate((len(value or ()) for value in values), initial=0))
+        starts = [None if value is None else start for value, start in zip(values, ends, strict=False)]
+        return pa.ListArray.from_arrays(pa.array([*starts, ends[-1]], type=pa.int32()), items)
+
+    def _details(self, name: str, flat: Sequence[Message]) -> list[Any]:
+        if name != "tool_calls":
+            return [getattr(message, name) for message in flat]
+        return [None if m.tool_calls is None else self._calls(json.loads(m.tool_calls)) for m in flat]
+
+    def _calls(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        known = [set(c) <= {"id", "type", "function"} and set(c["function"]) == {"name", "arguments"} for c in calls]
+        if not all(known):
+            self.lost["tool-call-keys"] += 1
+        return calls

@@ -1,0 +1,50 @@
+"""What a stage's result depends on, as one hash; and nothing that it does not depend on (paths, engine, workers, time)."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.recipe import Entry
+from pipeline.record import SCHEMA_VERSION
+from pipeline.store import sha256_of
+
+_CODE_SUFFIXES = {".py", ".txt", ".yaml", ".json"}
+
+
+@functools.cache
+def code_hash() -> str:
+    """sha256 over the code, prompts and data files of `pipeline/` and `filters/`, by relative name."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for folder in ("pipeline", "filters"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in _CODE_SUFFIXES and path.is_file():
+                digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint(entry: Entry, seed: int, models: Mapping[str, Any], previous: Sequence[str]) -> str:
+    """sha256 of everything that decides an entry's output.
+
+    Args:
+        entry: its stage, settings and outside files (their content, in order).
+        seed: the run's seed.
+        models: for each role the entry asks: logical endpoint, model name and parameters.
+        previous: sha256 of the previous entry's kept shards, in order.
+    """
+    parts = {
+        "schema": SCHEMA_VERSION,
+        "code": code_hash(),
+        "name": entry.name,
+        "stage": entry.kind,
+        "settings": entry.portable_settings(),
+        "files": [[path.name, sha256_of(path)] for path in entry.files],
+        "seed": seed,
+        "models": models,
+        "previous": list(previous),
+    }
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

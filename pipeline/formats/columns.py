@@ -1,0 +1,53 @@
+"""Records as a frame, built column by column: several times faster than row by row."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.record import MESSAGE_FIELDS, SCHEMA, Message, Record
+
+_ARROW = {name: pa.float64() if kind == pl.Float64 else pa.large_string() for name, kind in MESSAGE_FIELDS.items()}
+
+
+def frame_of(records: Sequence[Record]) -> pl.DataFrame:
+    """The same frame as `pipeline.record.to_frame` makes."""
+    columns: dict[str, Any] = {}
+    for name, kind in SCHEMA.items():
+        values = [getattr(record, name) for record in records]
+        if name in ("messages", "chosen", "rejected"):
+            columns[name] = message_series(values)
+        elif name in ("tags", "scores"):
+            columns[name] = _map_series(values, pa.float64() if name == "scores" else pa.large_string())
+        elif name in ("parents", "calls"):
+            items = pa.array([item for value in values for item in value], type=pa.large_string())
+            columns[name] = _lists([len(value) for value in values], items)
+        else:
+            columns[name] = pl.Series(values, dtype=kind)
+    return pl.DataFrame(columns, schema=SCHEMA)
+
+
+def message_series(values: Sequence[tuple[Message, ...] | None]) -> pl.Series:
+    """A column of conversations, None for null."""
+    flat = [message for value in values if value is not None for message in value]
+    parts = [pa.array([getattr(m, name) for m in flat], type=kind) for name, kind in _ARROW.items()]
+    structs = pa.StructArray.from_arrays(parts, names=list(_ARROW))
+    return _lists([None if value is None else len(value) for value in values], structs)
+
+
+def _map_series(values: Sequence[Mapping[str, Any]], kind: Any) -> pl.Series:
+    keys = [key for value in values for key in sorted(value)]
+    found = [value[key] for value in values for key in sorted(value)]
+    parts = [pa.array(keys, type=pa.large_string()), pa.array(found, type=kind)]
+    return _lists([len(value) for value in values], pa.StructArray.from_arrays(parts, names=["key", "value"]))
+
+
+def _lists(lengths: Sequence[int | None], items: Any) -> pl.Series:
+    ends = list(accumulate((length or 0 for length in lengths), initial=0))
+    starts = [None if length is None else start for length, start in zip(lengths, ends, strict=False)]
+    offsets = pa.array([*starts, ends[-1]], type=pa.int64())
+    series = pl.from_arrow(pa.LargeListArray.from_arrays(offsets, items))
+    assert isinstance(series, pl.Series)
+    return series

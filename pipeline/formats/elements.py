@@ -1,0 +1,119 @@
+"""Rows out of JSON text: the elements of an array one by one, with their lines, past whatever is damaged."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pipeline.formats.decode import decode, skip_space
+from pipeline.formats.shape import Bad
+
+RAW_CHARACTERS = 2_000
+"""How much of an unreadable row is kept as evidence."""
+
+_GAP = re.compile(r"[ \t\r\n,\ufeff]*")
+_COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+_FIRST_KEY = re.compile(r'\{[ \t\r\n]*("(?:[^"\\\n]|\\.)*")[ \t\r\n]*:')
+_FOREIGN_BYTES = re.compile("[\udc80-\udcff]")
+
+
+class Row(NamedTuple):
+    """One parsed value of a file, and the line (or the row of a parquet file) where it begins, from 1."""
+
+    line: int
+    value: Any
+    raw: str
+
+
+class Unreadable(NamedTuple):
+    """A piece of a file that is no row: where it begins, why, and its first characters."""
+
+    line: int
+    reason: str
+    error: str
+    raw: str
+    field: str | None = None
+
+
+def elements(text: str, start: int, closing: str | None, *, alone: bool = True) -> Iterator[Row | Unreadable]:
+    """The values that follow each other from text[start], with commas or white space between them.
+
+    A damaged value costs itself and what follows up to the next `{"key":` with the first key of the rows so far; the
+    whole stretch is one Unreadable.
+
+    Args:
+        text: the whole file; bytes that are not UTF-8 stand in it as surrogates (`surrogateescape`).
+        start: offset after the opening bracket, or of the first value.
+        closing: the bracket that must end the series; None when the series ends with the text.
+        alone: whether nothing may follow the closing bracket.
+    """
+    position, line, counted = start, 1, 0
+    first_key: re.Pattern[str] | None = None
+    foreign = _FOREIGN_BYTES.search(text, start) is not None
+    while True:
+        position = _GAP.match(text, position).end()  # type: ignore[union-attr]
+        line, counted = line + text.count("\n", counted, position), position
+        if position == len(text):
+            if closing is not None:
+                yield Unreadable(line, "malformed-json", f"the file breaks off: '{closing}' is missing", "")
+            return
+        if closing is not None and text[position] == closing:
+            if alone:
+                yield from _after(text, position + 1, line)
+            return
+        if first_key is None and (match := _FIRST_KEY.match(text, position)):
+            first_key = re.compile(r"\{\s*" + re.escape(match[1]) + r"\s*:")
+        try:
+            value, end = decode(text, position)
+            if foreign and _FOREIGN_BYTES.search(text, position, end):
+                raise Bad("bad-utf8", "bytes that are not UTF-8", end=end)
+            yield Row(line, value, text[position : min(end, position + RAW_CHARACTERS)])
+        except Bad as bad:
+            end = bad.end or _next(text, position + 1, first_key)
+            reason = "bad-utf8" if foreign and _FOREIGN_BYTES.search(text, position, end) else bad.reason
+            yield Unreadable(line, reason, bad.error, shown(text[position:end].rstrip(" \t\r\n,")))
+            if end == len(text):
+                return
+        position = end
+
+
+def _next(text: str, start: int, first_key: re.Pattern[str] | None) -> int:
+    match = first_key.search(text, start) if first_key else None
+    return match.start() if match else len(text)
+
+
+def _after(text: str, start: int, line: int) -> Iterator[Unreadable]:
+    begin = skip_space(text, start)
+    if begin < len(text):
+        line += text.count("\n", start, begin)
+        yield Unreadable(line, "malformed-json", "more after the end of the array", shown(text[begin:]))
+
+
+def shown(raw: str) -> str:
+    """The first characters of a raw piece, fit to be stored: bytes that are not UTF-8 are written as escapes."""
+    return raw[:RAW_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def lists_of_objects(text: str, start: int) -> list[int]:
+    """Offsets after the opening bracket of each member of the object at text[start] that is a list of objects.
+
+    Looks at the object's own members only, and stops where it is damaged.
+    """
+    found: list[int] = []
+    position = start + 1
+    while True:
+        position = _GAP.match(text, position).end()  # type: ignore[union-attr]
+        if not text.startswith('"', position):
+            return found
+        try:
+            _, position = decode(text, position)
+            colon = _COLON.match(text, position)
+            if colon is None:
+                return found
+            position = colon.end()
+            if text.startswith("[", position) and text.startswith("{", skip_space(text, position + 1)):
+                found.append(position + 1)
+            _, position = decode(text, position)
+        except Bad as bad:
+            if bad.end is None:
+                return found
+            position = bad.end

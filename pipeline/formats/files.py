@@ -1,0 +1,240 @@
+"""The rows of a file: JSON Lines, a JSON array, an object around one, gzip of these, or parquet; told by content."""
+
+import glob
+import gzip
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import DataError
+from pipeline.formats.decode import decode, decode_line, skip_space
+from pipeline.formats.elements import RAW_CHARACTERS, Row, Unreadable, elements, lists_of_objects, shown
+from pipeline.formats.json_text import dumps
+from pipeline.formats.shape import Bad
+
+IsRow = Callable[[Mapping[str, Any]], bool]
+"""Whether an object is a row of some format, rather than something around rows."""
+
+_HEAD = 65_536
+_PARQUET_BATCH = 2_000
+_BREAKS = (EOFError, OSError, zlib.error)
+"""What reading a damaged gzip file raises, sooner or later."""
+
+_OTHER_KINDS = (
+    (b"PK\x03\x04", "a zip archive", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "unpack it first; gzip is read as it is"),
+    (b"\xfd7zXZ", "xz-compressed", "unpack it first; gzip is read as it is"),
+    (b"BZh", "bzip2-compressed", "unpack it first; gzip is read as it is"),
+    (b"ARROW1", "an Arrow file", "write it as parquet"),
+    (b"\xff\xfe", "UTF-16 or UTF-32 text", "write it as UTF-8, for example with: iconv -f UTF-16 -t UTF-8"),
+    (b"\xfe\xff", "UTF-16 text", "write it as UTF-8, for example with: iconv -f UTF-16 -t UTF-8"),
+)
+_MISSING_HINT = "check the path; it is looked up from where you run the command"
+_READABLE = "readable are JSON Lines, a JSON array, an object around one, gzip of these, and parquet"
+
+
+def expand(patterns: Iterable[str]) -> list[Path]:
+    """Files for paths and globs, in the order given, a glob's hits by name.
+
+    Raises:
+        DataError: one of them names no file.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        hits = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+        if not hits:
+            raise DataError(f"{pattern}: no such file", _MISSING_HINT)
+        found.extend(Path(hit) for hit in hits)
+    return found
+
+
+def rows(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable]:
+    """The rows of a file in order, and what of it is no row.
+
+    JSON Lines and parquet are streamed; a JSON array's text is held in memory.
+
+    Raises:
+        DataError: the file as a whole cannot be read: missing, a directory, binary, empty, not JSON.
+    """
+    head = _head(path)
+    if head.startswith(b"PAR1"):
+        return _parquet(path)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, kind, hint in _OTHER_KINDS:
+        if head.startswith(magic):
+            raise DataError(f"{path}: is {kind}", hint)
+    if b"\0" in head:
+        raise DataError(f"{path}: is a binary file", _READABLE)
+    if text.startswith(b"["):
+        return _array(path)
+    if text.startswith(b"{"):
+        return _lines(path) if _is_lines(path) else _object(path, is_row)
+    if text and not any(line.lstrip().startswith(b"{") for line in text.splitlines()[1:]):
+        start = shown(text[:40].decode("utf-8", "surrogateescape").splitlines()[0])
+        raise DataError(f"{path}: is not JSON; it begins with '{start}'", _READABLE)
+    return _lines(path)
+
+
+def _head(path: Path) -> bytes:
+    if path.is_dir():
+        raise DataError(f"{path}: is a directory", f"name the files in it, for example '{path}/*.jsonl'")
+    if not path.exists():
+        raise DataError(f"{path}: no such file", _MISSING_HINT)
+    if not path.is_file():
+        raise DataError(f"{path}: is not a regular file", "write its content to a file first")
+    try:
+        with _open(path) as handle:
+            head = handle.read(_HEAD)
+    except PermissionError:
+        raise DataError(f"{path}: may not be read", "check its permissions") from None
+    except _BREAKS as error:
+        raise DataError(f"{path}: cannot be read: {error}", "it may be damaged; fetch it again") from None
+    if not head:
+        raise DataError(f"{path}: is empty", "check that it was written to its end")
+    return head
+
+
+def _open(path: Path) -> BinaryIO:
+    with path.open("rb") as handle:
+        zipped = handle.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether a file that begins with `{` is JSON Lines rather than one object (or several) over many lines."""
+    with _open(path) as handle:
+        try:
+            lines = (line.strip() for line in handle)
+            first = next(line for line in lines if line.removeprefix(b"\xef\xbb\xbf"))
+            second = next((line for line in lines if line), b"")
+        except _BREAKS:
+            return True
+    try:
+        decode_line(_text(first))
+    except (Bad, UnicodeDecodeError):
+        # A broken first line of JSON Lines is followed by another object; an object over many lines goes on inside.
+        return second.startswith(b"{") and not first.endswith((b"[", b",", b":", b"{"))
+    return bool(second)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8").strip("\ufeff \t\r\n")
+
+
+def _lines(path: Path) -> Iterator[Row | Unreadable]:
+    number = 0
+    with _open(path) as handle:
+        try:
+            for number, line in enumerate(handle, 1):
+                try:
+                    text = _text(line)
+                    if text:
+                        yield Row(number, decode_line(text), text[:RAW_CHARACTERS])
+                except Bad as bad:
+                    yield Unreadable(number, bad.reason, bad.error, shown(text))
+                except UnicodeDecodeError as error:
+                    raw = line.strip().decode("utf-8", "surrogateescape")
+                    yield Unreadable(number, "bad-utf8", f"not UTF-8 at byte {error.start + 1} of the line", shown(raw))
+        except _BREAKS as error:
+            yield Unreadable(number + 1, "damaged-gzip", str(error), "")
+
+
+def _whole(path: Path) -> tuple[str, str | None]:
+    """The file's text, its foreign bytes as surrogates, and how its gzip is damaged, if it is."""
+    pieces: list[bytes] = []
+    damage = None
+    with _open(path) as handle:
+        try:
+            while piece := handle.read(1 << 20):
+                pieces.append(piece)
+        except _BREAKS as error:
+            damage = str(error)
+    return b"".join(pieces).decode("utf-8", "surrogateescape"), damage
+
+
+def _start(text: str) -> int:
+    return skip_space(text, 1 if text.startswith("\ufeff") else 0)
+
+
+def _array(path: Path) -> Iterator[Row | Unreadable]:
+    text, damage = _whole(path)
+    yield from elements(text, _start(text) + 1, "]")
+    if damage is not None:
+        yield Unreadable(text.count("\n") + 1, "damaged-gzip", damage, "")
+
+
+def _object(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable]:
+    """One object: a row, or something around exactly one list of rows; or several objects over many lines."""
+    text, damage = _whole(path)
+    start = _start(text)
+    try:
+        value, end = decode(text, start)
+    except Bad as bad:
+        yield from _damaged_object(text, start, bad)
+    else:
+        lists = lists_of_objects(text, start)
+        if skip_space(text, end) < len(text) or is_row(value):
+            yield from elements(text, start, None)
+        elif len(lists) == 1:
+            yield from elements(text, lists[0], "]", alone=False)
+        else:
+            found = f"{len(lists)} lists of objects" if lists else "no list of objects"
+            keys = ", ".join(f"'{key}'" for key in list(value)[:8])
+            hint = "write the rows as a JSON array or one a line, or keep one list of rows in the object"
+            raise DataError(f"{path}: is one object (keys {keys}) with {found} in it, not a dataset", hint)
+    if damage is not None:
+        yield Unreadable(text.count("\n") + 1, "damaged-gzip", damage, "")
+
+
+def _damaged_object(text: str, start: int, bad: Bad) -> Iterator[Row | Unreadable]:
+    lists = lists_of_objects(text, start)
+    whole = True
+    for item in elements(text, lists[0], "]", alone=False) if len(lists) == 1 else elements(text, start, None):
+        whole = whole and isinstance(item, Row)
+        yield item
+    if whole:
+        yield Unreadable(text.count("\n", 0, start) + 1, bad.reason, bad.error, shown(text[start:]))
+
+
+def _parquet(path: Path) -> Iterator[Row | Unreadable]:
+    number = 0
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is not whole parquet: {error}", "it may be cut off; fetch it again") from None
+    with file:
+        try:
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
+                for value in batch.to_pylist():
+                    number += 1
+                    yield _parquet_row(number, value)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            yield Unreadable(number + 1, "damaged-parquet", f"cannot be read from row {number + 1} on: {error}", "")
+
+
+def _parquet_row(number: int, value: Any) -> Row | Unreadable:
+    try:
+        row = _plain(value)
+        return Row(number, row, dumps(row)[:RAW_CHARACTERS])
+    except TypeError as error:
+        return Unreadable(number, "wrong-type", str(error), shown(str(value)))
+
+
+def _plain(value: Any) -> Any:
+    """A parquet value as JSON has it. Null columns and keys are left out: a table cannot leave them out itself."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None  # pandas writes a missing number as NaN
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, bytes):
+        raise TypeError("a column holds bytes, not text")
+    return str(value)  # dates, times and decimals

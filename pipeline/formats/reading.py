@@ -1,0 +1,85 @@
+"""A file's rows as what they say of records, whatever the file's container and format."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.errors import DataError, UsageError
+from pipeline.formats import FORMATS, recognised
+from pipeline.formats.elements import Row, Unreadable, shown
+from pipeline.formats.files import rows
+from pipeline.formats.shape import Bad, Fields, Format, wrong_type
+
+PATIENCE = 1_000
+"""Objects of no known format at the start of a file after which it is given up as a whole."""
+
+
+class Example(NamedTuple):
+    """One readable row: where it stands and the records it holds."""
+
+    line: int
+    raw: str
+    format: Format
+    records: list[Fields]
+
+
+def format_named(name: str) -> Format:
+    """The format of that name; UsageError that lists the names otherwise."""
+    if name not in FORMATS:
+        raise UsageError(f"there is no format '{name}'", f"formats: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unreadable]:
+    """The rows of a file, each read by `format`, or by the format its keys speak for.
+
+    Raises:
+        DataError: the file cannot be read as a whole, holds no row, or none of a known format.
+    """
+    by_keys: dict[tuple[str, ...], Format | None] = {}
+    seen = unknown = 0
+    first_unknown = ""
+    for row in rows(path, lambda value: format is not None or recognised(value) is not None):
+        seen += 1
+        if isinstance(row, Unreadable):
+            yield row
+            continue
+        if not isinstance(row.value, dict):
+            yield _unreadable(row, wrong_type("a row", "an object", row.value))
+            continue
+        found = format or _by_keys(row.value, by_keys)
+        if found is not None:
+            yield _read(row, found)
+            continue
+        unknown += 1
+        first_unknown = first_unknown or _keys(row.value)
+        if unknown == PATIENCE and not any(by_keys.values()):
+            break
+        yield _unreadable(row, Bad("unknown-shape", f"no known format has the keys {_keys(row.value)}"))
+    if not seen:
+        raise DataError(f"{path}: holds no rows", "check that it was written to its end")
+    if unknown and not any(by_keys.values()):
+        hint = f"formats: {', '.join(FORMATS)}; if it is one of them, say so with 'format:'"
+        raise DataError(f"{path}: its rows are of no known format; the first has the keys {first_unknown}", hint)
+
+
+def _by_keys(value: dict[str, Any], known: dict[tuple[str, ...], Format | None]) -> Format | None:
+    keys = tuple(value)
+    if keys not in known:
+        known[keys] = recognised(value)
+    return known[keys]
+
+
+def _keys(value: dict[str, Any]) -> str:
+    return ", ".join(f"'{key[:40]}'" for key in list(value)[:12])
+
+
+def _read(row: Row, format: Format) -> Example | Unreadable:
+    try:
+        return Example(row.line, row.raw, format, format.read(row.value))
+    except Bad as bad:
+        return _unreadable(row, bad)
+
+
+def _unreadable(row: Row, bad: Bad) -> Unreadable:
+    return Unreadable(row.line, bad.reason, bad.error, shown(row.raw), bad.field)

@@ -1,0 +1,166 @@
+"""What a server's reply says: text, thinking, how it ended and what it used."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.llm.request import OutcomeKind, Reply
+
+_FILTERED = {"content_filter", "sensitive"}
+"""Finish reasons of a reply withheld or cut by a content filter; `sensitive` is Zhipu's."""
+
+_INTERRUPTED = {"network_error", "insufficient_system_resource", "error", "abort", "cancelled"}
+"""Finish reasons of a reply that is not whole through the server's fault (Zhipu, DeepSeek, vLLM): asked again."""
+
+_LONE_CLOSING = re.compile(r"</think>[ \t]*(?=\n|\Z)")
+
+
+class Broken(Exception):
+    """A reply that cannot be read, though the server says all is well; worth another attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a reply says, apart from whose it is; `cached_tokens` of the prompt were served from the server's cache."""
+
+    text: str
+    thinking: str | None = None
+    finish_reason: str = "stop"
+    outcome: OutcomeKind = "ok"
+    model: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def reply(self, key: str, *, reused: bool) -> Reply:
+        """The reply to the call of that key."""
+        return Reply(
+            key=key,
+            text=self.text,
+            thinking=self.thinking,
+            finish_reason=self.finish_reason,
+            outcome=self.outcome,
+            model=self.model,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            reused=reused,
+        )
+
+
+def read_reply(body: str) -> Reading:
+    """Read the body of an HTTP 200, of a chat or a completion call.
+
+    Raises:
+        Broken: no JSON, no choices, an error in place of them, or a reply the server did not finish.
+    """
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise Broken("a body that is not JSON") from error
+    if not isinstance(data, dict) or not isinstance(data.get("choices"), list) or not data["choices"]:
+        raise Broken("a body without choices")
+    choice = data["choices"][0]
+    if not isinstance(choice, dict) or (not isinstance(choice.get("message"), dict) and "text" not in choice):
+        raise Broken("a choice without a message")
+    finish = choice.get("finish_reason") or "stop"
+    if finish in _INTERRUPTED:
+        raise Broken(f"finish_reason {finish}")
+    outcome: OutcomeKind = "length" if finish == "length" else "content_filter" if finish in _FILTERED else "ok"
+    if "message" in choice:
+        text, thinking, withheld = _message(choice["message"])
+        outcome = "content_filter" if withheld else outcome
+    else:
+        text, thinking = _clean(choice["text"] or ""), None
+    return Reading(
+        text=text,
+        thinking=thinking,
+        finish_reason=str(finish),
+        outcome=outcome,
+        model=str(data.get("model") or ""),
+        **_usage(data.get("usage")),
+    )
+
+
+def _message(message: dict[str, Any]) -> tuple[str, str | None, bool]:
+    """Text, thinking, and whether the model's provider withheld an answer (`refusal`)."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    if not content and isinstance(message.get("refusal"), str):
+        return _clean(message["refusal"]), None, True
+    text, thinking = split_thinking(_clean(content or ""))
+    apart = message.get("reasoning_content") or message.get("reasoning")
+    return text, _clean(apart) if isinstance(apart, str) else thinking, False
+
+
+def split_thinking(text: str) -> tuple[str, str | None]:
+    """Split a reasoning model's text into answer and thinking.
+
+    `<think>` without its end means that the reply was cut off while thinking: there is no answer. A lone `</think>` at
+    the end of a line means that the opening tag stood in the prompt, as some chat templates have it.
+    """
+    head = text.lstrip()
+    if head.startswith("<think>"):
+        thinking, closed, answer = head.removeprefix("<think>").partition("</think>")
+        return (answer.lstrip("\n") if closed else ""), thinking.strip()
+    closing = _LONE_CLOSING.search(text)
+    if closing is not None and "<think>" not in text:
+        return text[closing.end() :].lstrip("\n"), text[: closing.start()].strip()
+    return text, None
+
+
+def _clean(text: Any) -> str:
+    """Text that can be written as UTF-8; half a character (a lone surrogate) becomes U+FFFD."""
+    if not isinstance(text, str):
+        raise Broken("a text that is not a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _usage(usage: Any) -> dict[str, int]:
+    usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)
+    prompt, completion, hits = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": hits}
+
+
+def error_message(body: str) -> str:
+    """The server's words in an error's body, on one line and not too long."""
+    said: Any = error_fields(body).get("message")
+    text = said if isinstance(said, str) and said else re.sub(r"<[^>]*>", " ", body)
+    return " ".join(_clean(text).split())[:300]
+
+
+def error_fields(body: str) -> dict[str, Any]:
+    """The fields of an error's body: message, type, param, code, as far as the server gives them."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    inner = data.get("error")
+    if isinstance(inner, dict):
+        return inner
+    return {"message": inner, **data} if isinstance(inner, str) else data
+
+
+def read_stored(body: str, outcome: str) -> Reading:
+    """Read a body as the ledger holds it: a reply, or the error that was this input's outcome."""
+    if outcome == "refused":
+        return read_error(body, "refused")
+    try:
+        return read_reply(body)
+    except Broken:
+        return read_error(body, "content_filter")
+
+
+def read_error(body: str, outcome: OutcomeKind) -> Reading:
+    """An error that is this input's outcome, with the server's words as text."""
+    return Reading(text=error_message(body), finish_reason=outcome, outcome=outcome)

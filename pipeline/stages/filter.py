@@ -1,0 +1,246 @@
+"""Drop records that a rule objects to, with the reason and the evidence."""
+
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+
+import polars as pl
+
+from filters import FILTERS, PRESETS, Check
+from filters.check import Scope
+from filters.turns import turns
+from filters.verdict import Verdict, judge
+from pipeline import signals
+from pipeline.errors import UsageError
+from pipeline.record import SCHEMA, detail_text, view
+from pipeline.stage import Outcome, Tools
+
+_DEFAULT_PRESET = "clean"
+_EVIDENCE_CHARS = 300
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+_Rules = list[tuple[str, tuple[Check, ...]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Drops a record at the first objection of the rules, in their order; every reason's hits are counted all the same.
+
+    Attributes:
+        preset: a list of rules to start from; `clean` when neither this nor `rules` is given.
+        rules: names of rules, or rules with settings such as `{length: {min_words: 3}}`; they come after the preset's,
+            or change its settings; `{ending: null}` takes a rule of the preset out.
+        custom: your own rules, each `{reason, sql}` (a polars-SQL condition on a record's columns) or
+            `{reason, field, regex}` (Rust syntax); `field` is `text`, the whole conversation, when not given.
+    """
+
+    scope: ClassVar[Literal["rows"]] = "rows"
+
+    preset: str | None = field(default=None, metadata={"schema": {"enum": [*PRESETS, None]}})
+    rules: tuple[str, ...] | dict[str, Any] = ()
+    custom: tuple[dict[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        self._checks()
+
+    def run(self, block: pl.DataFrame, tools: Tools) -> Outcome:
+        """What is kept and dropped of the block."""
+        rules = self._checks()
+        viewed = view(block).with_row_index("row")
+        frames: dict[Scope, pl.DataFrame] = {
+            "turn": signals.add(turns(viewed), _columns(rules, "turn")),
+            "record": signals.add(viewed, _columns(rules, "record")),
+        }
+        return _outcome(block, judge(frames, rules))
+
+    def _checks(self) -> _Rules:
+        """Every rule's name and checks, in order."""
+        checks = [(name, _rule(name, settings)) for name, settings in self._chosen().items()]
+        return checks + [("custom", (_custom(item),)) for item in self.custom]
+
+    def _chosen(self) -> dict[str, Mapping[str, Any]]:
+        """Rules with their settings: the preset's, changed and continued by `rules`."""
+        preset = self.preset or (None if self.rules else _DEFAULT_PRESET)
+        if preset is not None and preset not in PRESETS:
+            raise _unknown(f"preset '{preset}'", preset, PRESETS)
+        chosen: dict[str, Mapping[str, Any]] = dict(PRESETS[preset]) if preset else {}
+        for name in self.rules:
+            if name not in FILTERS:
+                raise _unknown(f"rule '{name}'", name, FILTERS)
+            settings = self.rules[name] if isinstance(self.rules, Mapping) else {}
+            if settings is None:
+                chosen.pop(name, None)
+            elif isinstance(settings, Mapping):
+                chosen[name] = {**chosen.get(name, {}), **settings}
+            else:
+                hint = f"write '{name}: {{}}' for its defaults; it knows: {', '.join(_parameters(name)) or 'no setting'}"
+                raise UsageError(f"filter: rule '{name}' takes a mapping of settings, not {settings!r}", hint)
+        return chosen
+
+
+def _outcome(block: pl.DataFrame, told: Verdict) -> Outcome:
+    """The block split by the verdict; drops keep their order."""
+    numbers = sorted(told.objections)
+    objections = [told.objections[number] for number in numbers]
+    details = []
+    for o in objections:
+        detail = {"rule": o.rule, "field": o.field, "value": _short(o.value)}
+        details.append(detail_text(detail if o.turn is None else {**detail, "turn": o.turn}))
+    dropped = pl.Series(numbers, dtype=pl.UInt32)
+    drops = block[dropped].with_columns(
+        pl.Series("reason", [o.reason for o in objections], dtype=pl.String),
+        pl.Series("detail", details, dtype=pl.String),
+    )
+    kept = block.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(dropped.implode()))
+    return Outcome(kept=kept, drops=drops, hits=told.hits)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _short(item) for key, item in value.items()}
+    return value[:_EVIDENCE_CHARS] if isinstance(value, str) else value
+
+
+def _columns(rules: _Rules, scope: Scope) -> set[str]:
+    """The columns that checks of this scope read."""
+    read = (check for _, checks in rules for check in checks if check.scope == scope)
+    exprs = (expr for check in read for expr in (check.gate, check.when, check.value) if expr is not None)
+    return {name for expr in exprs for name in expr.meta.root_names()}
+
+
+def _rule(name: str, settings: Mapping[str, Any]) -> tuple[Check, ...]:
+    """The rule's checks, its settings checked against the function's parameters."""
+    known = _parameters(name)
+    values = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise _unknown(f"setting '{key}' of rule '{name}'", key, known)
+        values[key] = tuple(value) if isinstance(value, list) else value
+        if not _fits(values[key], known[key]):
+            raise UsageError(f"filter: '{key}' of rule '{name}' must be {_kind(known[key])}, not {value!r}")
+    return FILTERS[name](**values)
+
+
+def _parameters(name: str) -> dict[str, Any]:
+    """A rule's settings and their types."""
+    hints = typing.get_type_hints(FILTERS[name])
+    return {parameter: hints[parameter] for parameter in inspect.signature(FILTERS[name]).parameters}
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    for option in _options(hint):
+        origin = get_origin(option)
+        if origin is Literal:
+            fits = value in get_args(option)
+        elif origin is tuple:
+            fits = isinstance(value, tuple) and all(_fits(item, get_args(option)[0]) for item in value)
+        elif option is float:
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+        else:
+            fits = isinstance(value, option) and (option is bool or not isinstance(value, bool))
+        if fits:
+            return True
+    return False
+
+
+def _kind(hint: Any) -> str:
+    names = []
+    for option in _options(hint):
+        if get_origin(option) is Literal:
+            names.append("one of " + ", ".join(map(str, get_args(option))))
+        elif get_origin(option) is tuple:
+            names.append("a list of texts")
+        elif option is not type(None):
+            names.append(_KINDS[option])
+    return " or ".join(names)
+
+
+def _custom(item: Mapping[str, str]) -> Check:
+    """The check of a custom rule, tried out on no rows at all."""
+    valid = ("reason", "sql", "field", "regex")
+    for key in item:
+        if key not in valid:
+            raise _unknown(f"key '{key}' in a custom rule", key, valid)
+    reason = item.get("reason", "")
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", reason):
+        found = f"not '{reason}'" if reason else "and this one has none"
+        raise UsageError(
+            f"filter: a custom rule needs a reason such as 'too-chatty', {found}",
+            "lower-case letters, digits, '-' and '_'; it is the name under which drops are counted",
+        )
+    if ("sql" in item) == ("regex" in item) or ("field" in item and "sql" in item):
+        raise UsageError(
+            f"filter: the custom rule '{reason}' must have either 'sql', or 'regex' and its 'field'",
+            "for example sql: \"n_turns > 20\", or field: output and regex: '(?i)lorem ipsum'",
+        )
+    return _sql_check(reason, item["sql"]) if "sql" in item else _regex_check(reason, item)
+
+
+def _regex_check(reason: str, item: Mapping[str, str]) -> Check:
+    column, pattern = item.get("field", "text"), item["regex"]
+    texts = [name for name, kind in _SAMPLE.schema.items() if kind == pl.String]
+    if column not in texts:
+        raise _unknown(f"field '{column}' in the custom rule '{reason}'", column, texts)
+    found = pl.col(column).str.contains(pattern)
+    try:
+        _SAMPLE.select(found)
+    except pl.exceptions.ComputeError as error:
+        cause = str(error).split("\n\nThis error")[0].strip().splitlines()[-1].removeprefix("error: ")
+        hint = "Rust syntax: no look-around and no back-references; quote it with '' in YAML"
+        raise UsageError(f"filter: the regex of the custom rule '{reason}' is not valid: {cause}", hint) from error
+    return Check(
+        reason=reason, field=column, when=found, value=pl.col(column).str.extract(pattern, 0), scope="record"
+    )
+
+
+def _sql_check(reason: str, sql: str) -> Check:
+    rule = f"filter: the sql of the custom rule '{reason}'"
+    columns = ", ".join(_SAMPLE.columns)
+    try:
+        condition = pl.sql_expr(sql)
+        dtype = _SAMPLE.select(condition.alias("condition")).schema["condition"]
+    except pl.exceptions.ColumnNotFoundError as error:
+        missing = re.search(r'"([^"]+)"', str(error))
+        raise _unknown(f"column '{missing[1] if missing else sql}' in {rule[8:]}", missing[1] if missing else sql, _SAMPLE.columns) from error
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise UsageError(f"{rule} is not valid: {cause}", f"a condition on the columns {columns}") from error
+    if not condition.meta.is_row_separable():
+        raise UsageError(
+            f"{rule} looks at more than one row at a time",
+            "its answer would depend on how rows are cut into blocks; leave out aggregates, OVER and EXPLODE",
+        )
+    if dtype != pl.Boolean:
+        raise UsageError(f"{rule} gives {dtype} and not true or false", f"compare it with something: {sql} > 0")
+    names = list(dict.fromkeys(condition.meta.root_names()))
+    value = pl.struct(names) if names else pl.lit(sql)
+    return Check(reason=reason, field=", ".join(names), when=condition, value=value, scope="record")
+
+
+def _sample() -> pl.DataFrame:
+    """No rows, with every column that a custom rule may read."""
+    measured = {
+        name: pl.String if name.endswith("language") else pl.Float64 if name.endswith("confidence") else pl.Int64
+        for name in signals.signal_names()
+    }
+    viewed = view(pl.DataFrame(schema=SCHEMA))
+    return viewed.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in measured.items())
+
+
+_SAMPLE = _sample()
+
+
+def _unknown(what: str, name: str, valid: Iterable[str]) -> UsageError:
+    names = list(valid)
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return UsageError(f"filter: unknown {what}", f"{hint}valid ones: {', '.join(names) or 'none'}")

@@ -1,0 +1,106 @@
+"""A run as others see it: status.json, written about once a second, and control.json, which they write to steer it."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import IncompleteError
+from pipeline.store import write_json
+
+PERIOD = 1.0
+"""Seconds between two writings of status.json and two looks at control.json."""
+
+COMMANDS = ("pause", "resume", "stop")
+
+
+class Status:
+    """The live state of one run; thread-safe. `watch` is called with a snapshot at every writing."""
+
+    def __init__(self, folder: Path, names: list[str], watch: Callable[[Mapping[str, Any]], None]) -> None:
+        self._folder, self._watch = folder, watch
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._wake = threading.Event()
+        self._running, self._stopping = threading.Event(), False
+        self._running.set()
+        self._usage: Callable[[], Mapping[str, Any]] = dict
+        self._state: dict[str, Any] = {
+            "run": folder.name,
+            "pid": os.getpid(),
+            "state": "running",
+            "started": time.time(),
+            "entries": [{"name": name, "state": "waiting", "done": 0, "total": None} for name in names],
+        }
+        (folder / "control.json").unlink(missing_ok=True)
+        self._thread = threading.Thread(target=self._loop, daemon=True, name="status")
+        self._thread.start()
+
+    def entry(self, index: int, **changes: Any) -> None:
+        """Change what is said of one entry."""
+        with self._lock:
+            self._state["entries"][index].update(changes)
+        if "state" in changes:
+            self._publish()
+
+    def usage_from(self, usage: Callable[[], Mapping[str, Any]]) -> None:
+        """Where the numbers of model calls come from, from now on."""
+        self._usage = usage
+
+    def checkpoint(self) -> None:
+        """Called by the run wherever it may wait or end: waits while paused.
+
+        Raises:
+            IncompleteError: somebody asked the run to stop.
+        """
+        self._running.wait()
+        if self._stopping:
+            raise IncompleteError("stopped on request", "run the same command again to go on")
+
+    def close(self, state: str, message: str | None = None) -> None:
+        """Write the last status (`done`, `failed`, `incomplete` or `stopped`) and end the thread."""
+        with self._lock:
+            self._state |= {"state": state, "message": message}
+        self._wake.set()
+        self._thread.join()
+        self._publish()
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of the state, with the present usage."""
+        with self._lock:
+            state = deepcopy(self._state)
+        return state | {"usage": dict(self._usage()), "updated": time.time()}
+
+    def _loop(self) -> None:
+        while not self._wake.wait(PERIOD):
+            self._obey()
+            self._publish()
+
+    def _publish(self) -> None:
+        with self._writing:
+            state = self.snapshot()
+            write_json(self._folder / "status.json", state)
+            self._watch(state)
+
+    def _obey(self) -> None:
+        path = self._folder / "control.json"
+        try:
+            command = json.loads(path.read_text(encoding="utf-8")).get("command")
+        except (OSError, ValueError, AttributeError):
+            return
+        path.unlink(missing_ok=True)
+        if command == "pause":
+            self._running.clear()
+        elif command in ("resume", "stop"):
+            self._stopping = command == "stop"
+            self._running.set()
+        with self._lock:
+            self._state["state"] = "running" if self._running.is_set() else "paused"
+
+
+def command_run(folder: Path, command: str) -> None:
+    """Ask the run in `folder` to pause, resume or stop; it looks about once a second."""
+    write_json(folder / "control.json", {"command": command})
