@@ -1,6 +1,6 @@
 """Near-duplicates (word 5-grams, Jaccard 0.7, verified, star) from raw strings: us and datasketch.
 
-Run from the repository's root: REAL_DATA=folder python -m benchmarks.near_duplicates [--rows 52002]
+Run: REAL_DATA=folder python benchmarks/near_duplicates.py [--rows 52002]
 Beyond the 52,002 real rows come edited copies whose partners are known. What both find is compared before times are.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import datasketch
 import numpy as np
 import polars as pl
+from novelty import alpaca, show, timed
 
-from benchmarks.novelty import alpaca, show, timed
 from pipeline.similar.cluster import near_duplicates
 from pipeline.similar.minhash import band_keys, bands_for
 from pipeline.similar.shingles import shingles

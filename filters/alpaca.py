@@ -4,9 +4,7 @@ import polars as pl
 
 from filters.check import Check, matching
 
-BLOCKED = (
-    "image images graph graphs picture pictures file files map maps draw plot video audio music flowchart diagram".split()
-)
+BLOCKED = r"images?|graphs?|pictures?|files?|maps?|draw|plot|go to|video|audio|music|flowchart|diagram"
 _PUNCTUATION = r"!-/:-@\[-`{-~"
 """The ASCII ranges of Python's string.punctuation."""
 
@@ -29,7 +27,7 @@ def alpaca(min_words: int = 4, max_words: int = 150) -> tuple[Check, ...]:
             when=(words < min_words) | (words > max_words),
             value=words,
         ),
-        matching("alpaca_blocked_word", "instruction", rf"(?i)\b(?:{'|'.join(BLOCKED)}|go to)\b"),
+        matching("alpaca_blocked_word", "instruction", rf"(?i)\b(?:{BLOCKED})\b"),
         matching("alpaca_program", "instruction", r"^Write a program"),
         matching("alpaca_start", "instruction", rf"^[{_PUNCTUATION}[^\x00-\x7f]]"),
     )

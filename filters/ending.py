@@ -8,7 +8,10 @@ _INVISIBLE = "\u200b\u200c\u200e\u200f\u2060\ufeff"
 _TEXT = pl.col("output").str.strip_chars_end().str.strip_chars_end(_INVISIBLE).str.strip_chars_end()
 
 _STOP = r"[.!?…。！？；;~～♪\"'”’』」》）)\]}>`|*_=—/\p{So}\p{Emoji_Presentation}\x{fe0f}]$"
-_ITEM = r"^(?:[-*•·–—#>|+]|\(?\d{1,3}[.)、:：）]|[A-Za-z][.)]\s|[（(]?[一二三四五六七八九十]{1,3}[、)）.]|[^\n:：]{1,30}[:：])"
+_ITEM = (
+    r"^(?:[-*•·–—#>|+]|\(?\d{1,3}[.)、:：）]|[A-Za-z][.)]\s|[（(]?[一二三四五六七八九十]{1,3}[、)）.]|"
+    r"[^\n:：]{1,30}[:：])"
+)
 _FREE_END = r"(?i)https?://\S+$|# ?\w+$|@\w+$|^(?:sincerely|regards|yours|love|best|thanks|cheers|--)"
 _CODE = (
     r"```|[{};]\s*(?:\n|$)|(?m)^\s*(?:def|class|import|from|return|print|console|var|let|const|function|public|SELECT|INSERT|"
@@ -17,8 +20,8 @@ _CODE = (
 _ENDED_BEFORE = r"[a-z]{3}[\"”)]?[.!?][\"”)]? [\"“]?[A-Z]|[。！？]"
 _ENDED_ABOVE = r"[a-z\d)][.!?][\"”]?$|[。！？；]$"
 _CUT = (
-    r"^(?:\d{1,2}[.)] |[-*•] )?[\"“]?[A-Z][^\n]{24,}\s(?:the|an?|and|or|of|is|are|was|were|because|equal to|such as|due to|as well as|"
-    r"their|its|which|into|between|including)$|"
+    r"^(?:\d{1,2}[.)] |[-*•] )?[\"“]?[A-Z][^\n]{24,}\s(?:the|an?|and|or|of|is|are|was|were|because|equal to|such as|"
+    r"due to|as well as|their|its|which|into|between|including)$|"
     r"\p{Han}[^\n]{10,}(?:[，、（“《]|以及|并且|或者|因为|但是|例如|比如|包括|由于|如果|虽然|为了|通过)$|[以如]下[^\n，。]*[：:]$"
 )
 

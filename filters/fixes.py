@@ -30,8 +30,10 @@ NO_INPUT = r"(?i)^\s*(?:[\[(<]?no ?input[\])>.]?|[\[(<（【]?(?:无|無|没有|
 them legitimate text), and its Chinese spellings."""
 
 NO_INPUT_PHRASE = (
-    r"(?i)^[\s<>\[\](){}\"'`\\:.*（【]*(?:no ?inputs?(?: (?:is |was )?(?:required|needed|necessary|provided|given|available))?|"
-    r"n ?/ ?a|not applicable|无需(?:任何)?输入|不需要输入|没有输入|不适用|無需輸入|不適用)[\s<>\[\](){}\"'`\\:.,*?）】。]*$"
+    r"(?i)^[\s<>\[\](){}\"'`\\:.*（【]*"
+    r"(?:no ?inputs?(?: (?:is |was )?(?:required|needed|necessary|provided|given|available))?|n ?/ ?a|not applicable|"
+    r"无需(?:任何)?输入|不需要输入|没有输入|不适用|無需輸入|不適用)"
+    r"[\s<>\[\](){}\"'`\\:.,*?）】。]*$"
 )
 """Further spellings of the same: quoted, escaped, "No input required.", "N/A"."""
 
@@ -77,8 +79,8 @@ def control_characters(text: pl.Expr) -> pl.Expr:
 _LITERAL_BREAK = r"(?:[.!?:;,。！？：；，]|\\n)\s*\\n"
 _OTHER_BACKSLASH = r"\\(?:[^nt\"]|$)|\\[nt][a-z]"
 _ABOUT_ESCAPES = (
-    r"(?i)```|[\"'`]\\|\\n[\"'`]|printf|print|console|regex|string|escape|new-?line|backslash|line ?break|\$|"
-    r"换行|转义|正则|字符串|反斜杠|編碼"
+    r"(?i)```|[\"'`]\\|\\n[\"'`]|printf|print|console|regex|string|escape|new-?line|backslash|line ?break|\$|换行|"
+    r"转义|正则|字符串|反斜杠|編碼"
 )
 
 
@@ -94,15 +96,17 @@ def literal_escapes(text: pl.Expr) -> pl.Expr:
     return pl.when(escaped & ~other).then(mended).otherwise(text)
 
 
-_ENTITY_NAMES = ("lt", "gt", "amp", "quot", "apos", "nbsp", "#39", "#34", "#38", "#60", "#62", "#x27", "#x2F", "#x22")
-_ENTITY_NAMES += ("ldquo", "rdquo", "lsquo", "rsquo", "mdash", "ndash", "hellip", "middot", "copy", "reg", "trade", "deg")
-_ENTITIES = {f"&{name};": html.unescape(f"&{name};").replace("\u00a0", " ") for name in _ENTITY_NAMES}
+_ENTITY_NAMES = (
+    "lt gt amp quot apos nbsp #39 #34 #38 #60 #62 #x27 #x2F #x22 ldquo rdquo lsquo rsquo mdash ndash hellip middot "
+    "copy reg trade deg"
+)
+_ENTITIES = {f"&{name};": html.unescape(f"&{name};").replace("\u00a0", " ") for name in _ENTITY_NAMES.split()}
 _ENTITY = r"&(?:#x?[0-9A-Fa-f]{2,4}|[a-z]{2,6});"
 _ABOUT_ENTITIES = r"(?i)<[a-z!/][^<>\n]*>|`&|\bentit(?:y|ies)\b|escap|\bxml\b|encod|实体|转义|编码|字符引用"
 
 
 def html_entities(text: pl.Expr) -> pl.Expr:
-    """Turn `&lt;`, `&quot;` and their kin into characters, once, in texts that hold no markup and do not speak of it."""
+    """Turn `&lt;`, `&quot;` and the like into characters, once, in texts that hold no markup and do not speak of it."""
     needed = text.str.contains(_ENTITY)
     held = pl.when(needed).then(text).str.contains(_ABOUT_ENTITIES).fill_null(False)
     return pl.when(needed & ~held).then(text.str.replace_many(_ENTITIES)).otherwise(text)
@@ -132,7 +136,8 @@ def stop_markers(text: pl.Expr) -> pl.Expr:
     return pl.when(tail.str.contains(_TRAILING_HASHES)).then(cut.str.replace(_TRAILING_HASHES, "")).otherwise(cut)
 
 
-_LABEL = r"^\s*(?:(?:<no ?(?:in|out)put>|<无输入>)\s*\n\s*)?(?:(?:Output|输出)\s?[:：]\s*|(?:<no ?input>|<无输入>)\s*\n\s*)(\S)"
+_NO_TEXT = r"(?:<no ?(?:in|out)put>|<无输入>)\s*\n\s*"
+_LABEL = rf"^\s*(?:(?:{_NO_TEXT})?(?:Output|输出)\s?[:：]\s*|{_NO_TEXT})(\S)"
 
 
 def output_label(text: pl.Expr) -> pl.Expr:

@@ -21,21 +21,24 @@ _PICTURE = any_of(
     r"video(?: clip)?|audio(?: clip| file)?|recording)\b"
 )
 _KIND = r"(?:[a-z]+ ){0,2}?"
+_AFTER = r"(?:[.?!:]|$| and\b| in\b| using\b| below\b)"
 PICTURE_ASKED = "(?i)" + any_of(
-    rf"\b(?:this|these|attached|accompanying) {_KIND}{_PICTURE}(?:[.?!:]|$| and\b| in\b| using\b| below\b)",
-    rf"\b(?:(?:following|provided) {_KIND}|given (?:political )?){_PICTURE}(?:[.?!:]|$|, | and\b| in\b| using\b| below\b)",
+    rf"\b(?:this|these|attached|accompanying) {_KIND}{_PICTURE}{_AFTER}",
+    rf"\b(?:(?:following|provided) {_KIND}|given (?:political )?){_PICTURE}(?:{_AFTER}|, )",
     rf"\bthe {_KIND}{_PICTURE} (?:below|above|provided|attached|shown)\b",
     rf"^given an? {_PICTURE},",
-    rf"\bin the (?:image|picture|photo|photograph|screenshot)[.?!]?$",
+    r"^(?:describe|identify|name|count|list|find|recogni[sz]e|guess|classify|label|what|who|where|how many)\b[^.?!]*"
+    r"\bin the (?:image|picture|photo|photograph|screenshot)[.?!]?$",
 )
 """An instruction that speaks of a picture as if it lay there."""
 
+_PICTURE_ZH = r"(?:图片|图像|照片|相片|插图|截图|油画|画作|漫画|视频|音频|录音)"
 PICTURE_ASKED_ZH = any_of(
     r"(?:如|见)(?:下|上|附)?图(?:所示|中)?",
-    r"(?:这|此|该|给定的?|提供的|以下|下列|下面的?|附上的|上传的|所附)(?:一)?(?:张|幅|段|副)?(?:的)?(?:图片|图像|照片|相片|插图|截图|油画|画作|漫画|视频|音频|录音)",
-    r"(?:根据|观察|看看?|分析|描述)(?:一下)?(?:下|上)(?:面的?)?图",
-    r"(?:这|此|下面这|以下这)[张幅](?:图|画)(?:[片画像]|[，。？！：]|$|中|里|上)",
-    r"[图照]片(?:中|里|上)(?:的|有|是)",
+    r"(?:这|此|该|给定的?|提供的|以下|下列|下面的?|附上的|上传的|所附)一?[张幅段副]?的?" + _PICTURE_ZH,
+    r"(?:根据|观察|看看?|分析|描述)(?:一下)?[下上](?:面的?)?图",
+    r"(?:下面|以下)?[这此][张幅][图画](?:[片画像]|[，。？！：]|$|中|里|上)",
+    r"^(?:描述|识别|说出|判断|数一数)(?:一下)?[图照]片[中里上]的",
 )
 
 ATTACHED = "(?i)" + any_of(
@@ -46,15 +49,17 @@ ATTACHED = "(?i)" + any_of(
 )
 
 FIGURE_IN_ANSWER = "(?i)" + any_of(
-    r"\b(?:as (?:shown|seen|illustrated|depicted)|shown|see) in (?:the )?(?:figure|image|picture|photo|diagram|illustration)"
-    r"(?: (?:below|above|\d+))?\b",
+    r"\b(?:as (?:shown|seen|illustrated|depicted)|shown|see) in (?:the )?"
+    r"(?:figure|image|picture|photo|diagram|illustration)(?: (?:below|above|\d+))?\b",
     r"\bsee the (?:figure|image|picture|photo|diagram|illustration) (?:below|above)\b",
     r"(?:如|见)[下上附右左]图(?:所示)?",
     r"如图\s?\d*\s?所示",
     r"(?:请|可)?参[见考看阅]附件",
 )
 
-URL = r"https?://[^\s<>\"'）)\]，。；]+"
+URL = r"https?://[^\s<>\"'`）)\]，。；]+"
+EXAMPLE_URL = r"https?://(?:[a-z0-9\-]+\.)*(?:example\.(?:com|org|net)|localhost|127\.0\.0\.1|your[a-z\-]*\.[a-z]+)"
+"""Addresses that stand for any address."""
 
 
 def missing(image: bool = True, attachment: bool = True, figure: bool = True, url: bool = False) -> tuple[Check, ...]:
@@ -87,13 +92,14 @@ def missing(image: bool = True, attachment: bool = True, figure: bool = True, ur
         checks.append(matching("missing_figure", "output", FIGURE_IN_ANSWER, given=~shown))
     if url:
         given = pl.concat_str("instruction", "input", separator="\n")
-        address = pl.col("output").str.extract(URL, 0)
+        address = pl.col("output").str.replace_all(EXAMPLE_URL, "").str.extract(URL, 0)
         checks.append(
             Check(
                 reason="invented_url",
                 field="output",
                 when=address.is_not_null() & ~given.str.contains(address, literal=True),
                 value=address,
+                gate=pl.col("output").str.contains("http", literal=True),
             )
         )
     return tuple(checks)

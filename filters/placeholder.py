@@ -12,14 +12,14 @@ NOTHING = any_of(
     r"不适用|不適用|无输入|无输出|没有输出|暂无输出|無輸入|無輸出",
 )
 MEDIA = any_of(
-    r"(?:images?|pictures?|photos?|photographs?|paintings?|drawings?|sketch(?:es)?|cartoons?|comics?|logos?|posters?|"
+    r"\b(?:images?|pictures?|photos?|photographs?|paintings?|drawings?|sketch(?:es)?|cartoons?|comics?|logos?|posters?|"
     r"infographics?|graphics?|graphs?|charts?|figures?|diagrams?|screenshots?|videos?|audio|recordings?|animations?|"
-    r"presentations?|attachments?|files?|maps?|designs?|patterns?|slides?)",
-    r"(?:图[片画像表标形]?|插图|动图|照片|截图|海报|视频|音频|录音|附件)",
+    r"presentations?|attachments?|files?|maps?|designs?|patterns?|slides?)\b",
+    r"(?:[插动附地截]图|图[片画像表标]|照片|截图|海报|视频|音频|录音|附件)",
 )
 TEXT = any_of(
-    r"(?:texts?|corpus|paragraphs?|passages?|articles?|essays?|documents?|story|stories|poems?|links?|urls?|tables?|"
-    r"datasets?|data|e-?mails?|lyrics|names?|quotes?|reviews?|transcripts?|scripts?|songs?|sentences?|product|topic)",
+    r"\b(?:texts?|corpus|paragraphs?|passages?|articles?|essays?|documents?|story|stories|poems?|links?|urls?|tables?|"
+    r"datasets?|data|e-?mails?|lyrics|names?|quotes?|reviews?|transcripts?|scripts?|songs?|sentences?|product|topic)\b",
     r"(?:文本|文章|段落|句子|链接|网址|数据表|表格|数据集|一段话|歌词|代码|内容)",
 )
 _LEAD = r"(?:(?:insert|your|the|an?|given|some|sample|attached|paste|enter|add|input:?|link to|url (?:of|to))\s+)*"
@@ -30,14 +30,14 @@ OUTPUT = "(?i)" + any_of(
     rf"^\W*{NOTHING}\W*$",
     r"^\W*no ?output\b[^<>\n]{0,80}>\W*$",
     rf"^[\[<(（【]\s*(?:insert|attached?)\s{_WORDS}{{1,80}}{_CLOSE}",
-    rf"^[\[(（【]\s*{_WORDS}{{0,60}}\b{MEDIA}(?:\b{_WORDS}{{0,80}})?{_CLOSE}",
+    rf"^[\[(（【]\s*{_WORDS}{{0,60}}{MEDIA}{_WORDS}{{0,80}}{_CLOSE}",
     rf"^<\s*{_WORDS}{{0,60}}[\s/\p{{Han}}]{MEDIA}{_CLOSE}",
     rf"^<\s*{MEDIA}[\s/\p{{Han}}]{_WORDS}{{0,80}}{_CLOSE}",
 )
 """A whole answer. An angle-bracketed single word is left alone: it may be the tag that was asked for."""
 
 INPUT = "(?i)" + any_of(
-    rf"^\W*{_OPEN}{_LEAD}{any_of(MEDIA, TEXT)}(?:\b{_WORDS}{{0,80}})?{_CLOSE}",
+    rf"^\W*{_OPEN}{_LEAD}{any_of(MEDIA, TEXT)}{_WORDS}{{0,80}}{_CLOSE}",
     rf"^\W*{_OPEN}{_WORDS}{{0,40}}\b(?:attached|provided|here|image|photo|picture|url|link){_CLOSE}",
     rf"^\W*{_OPEN}[\p{{Han}}A-Za-z\d ]{{0,30}}{any_of(MEDIA, TEXT)}{_CLOSE}",
     rf"^\W*attached {any_of(MEDIA, TEXT)}\W*$",
@@ -55,5 +55,3 @@ def placeholder() -> tuple[Check, ...]:
         matching("placeholder_output", "output", OUTPUT, given=~named),
         matching("placeholder_input", "input", INPUT),
     )
-
-

@@ -11,9 +11,10 @@ def turns(viewed: pl.DataFrame) -> pl.DataFrame:
     row only when nothing follows it.
 
     Returns:
-        Columns `row`; `turn` (0 for the first question); `turns` (rows of this record); `final` (whether it is the last of them); `instruction` (the user's message); `input` (only in turn 0,
-        else ""); `output`; `tooled` (whether the record defines tools); `excused` (an answer whose text is not to be judged: a tool call without words, or one
-        that is labelled bad). No text is null.
+        Columns `row`; `turn` (0 for the first question); `turns` (rows of this record); `final` (whether it is the
+        last of them); `instruction` (the user's message); `input` (only in turn 0, else ""); `output`; `tooled`
+        (whether the record defines tools); `excused` (an answer whose text is not to be judged: a tool call without
+        words, or one that is labelled bad). No text is null.
     """
     none = pl.lit([], dtype=viewed.schema["messages"])
     messages = pl.col("messages").fill_null(none)

@@ -1,11 +1,22 @@
 """The models of one run: resolved from recipe and environment, opened when first asked, closed at the end."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from pipeline.engine import CallEngine, Calls
+from pipeline.errors import UsageError
+from pipeline.llm.client import Client
 from pipeline.llm.models import ModelSpec, resolve_models
 from pipeline.recipe import Entry, Recipe
+
+REHEARSAL = "rehearsal"
+"""Stands for the fake provider's address in ledger keys, since its port changes."""
 
 
 def ledger_folder(environ: Mapping[str, str], outputs: Path, *, rehearse: bool) -> Path:
@@ -16,18 +27,113 @@ def ledger_folder(environ: Mapping[str, str], outputs: Path, *, rehearse: bool) 
 
 
 class Models:
-    def __init__(self, recipe: Recipe, environ: Mapping[str, str], *, outputs: Path, run: str, rehearse: bool = False, idle: bool = False) -> None:
-        self._recipe, self._environ = recipe, environ
-        self._specs = None
+    """A context: the embedded server, the fake provider and the ledger live as long as it lasts, once they are needed.
 
-    def __enter__(self): return self
-    def __exit__(self, *a): pass
-    @property
-    def specs(self):
-        if self._specs is None: self._specs = resolve_models(self._recipe.models, self._environ)
-        return self._specs
-    def use(self, engine): pass
-    def described(self, roles): return {r: self.specs[r].identity | {"small": self.specs[r].small} for r in roles}
-    def usage(self): return {}
-    def finish_entry(self): return {}
-    def open(self, entry): raise NotImplementedError
+    Args:
+        rehearse: every role is answered by the fake provider.
+        idle: nothing is ever asked (for previews); profiles are still known.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        environ: Mapping[str, str],
+        *,
+        outputs: Path,
+        run: str,
+        rehearse: bool = False,
+        idle: bool = False,
+        notice: Callable[[str], None] = lambda sentence: print(f"note: {sentence}", file=sys.stderr, flush=True),
+    ) -> None:
+        self._recipe, self._environ, self._run = recipe, environ, run
+        self._ledger = ledger_folder(environ, outputs, rehearse=rehearse)
+        self._rehearse, self._idle, self._notice = rehearse, idle, notice
+        self._stack = ExitStack()
+        self._engine: CallEngine | None = None
+        self._calls: Calls | None = None
+        self._served: Mapping[str, ModelSpec] = {}
+
+    def __enter__(self) -> "Models":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def use(self, engine: CallEngine) -> None:
+        """Where calls are to be made."""
+        self._engine = engine
+
+    @cached_property
+    def specs(self) -> dict[str, ModelSpec]:
+        """The models by role; UsageError when the environment or the recipe does not name one."""
+        if not self._rehearse:
+            return resolve_models(self._recipe.models, self._environ)
+        fake = {"base_url": "http://127.0.0.1:9/v1", "endpoint_name": REHEARSAL}
+        own = {role: {k: v for k, v in m.items() if k in _REHEARSED} for role, m in self._recipe.models.items()}
+        default = {"model": "fake"} | own.pop("default", {}) | fake
+        roles = {role: {"model": "fake"} | settings | fake for role, settings in own.items()}
+        return resolve_models({"default": default, **roles}, {})
+
+    def described(self, roles: tuple[str, ...]) -> dict[str, Any]:
+        """What decides these roles' replies, for fingerprints and manifests; nothing secret, no address that changes."""
+        for role in roles:
+            Client(_NOWHERE, self.specs, "").profile(role)
+        return {role: self.specs[role].identity | {"small": self.specs[role].small} for role in roles}
+
+    def open(self, entry: Entry) -> Client:
+        """What an entry asks; the first time starts servers and takes the ledger."""
+        if self._idle:
+            return Client(_NOWHERE, self.specs, entry.name)
+        if self._calls is None:
+            self._start()
+        assert self._calls is not None
+        return Client(self._calls, self._served, entry.name)
+
+    def _start(self) -> None:
+        assert self._engine is not None
+        specs: Mapping[str, ModelSpec] = self.specs
+        if self._rehearse:
+            from pipeline.llm.fake.provider import FakeProvider
+
+            provider = self._stack.enter_context(FakeProvider())
+            specs = {role: replace(spec, base_url=provider.url) for role, spec in specs.items()}
+        from pipeline.llm.local import serving
+
+        self._served = self._stack.enter_context(serving(specs))
+        self._ledger.mkdir(parents=True, exist_ok=True)
+        self._calls = self._engine.calls(self._served, self._ledger, self._run, self._notice)
+        self._stack.callback(self._calls.close)
+        found = self._calls.usage().in_flight_found_at_open
+        if found:
+            self._notice(
+                f"when the last run on this ledger died, {found} calls were in flight: they may have been paid, "
+                "their replies are lost, and they are asked again where they are needed"
+            )
+
+    def usage(self, entry: str | None = None) -> dict[str, Any]:
+        """Calls, tokens and money so far, of one entry or of all; empty before the first call."""
+        return {} if self._calls is None else self._calls.usage(entry).as_dict()
+
+
+_REHEARSED = ("model", "style", "languages", "concurrency", "max_tokens")
+"""What a rehearsal keeps of a model's settings."""
+
+
+class _Nowhere:
+    """Finds and sends nothing."""
+
+    def find(self, call: Any) -> None:
+        raise UsageError(
+            f"entry '{call.entry}' asks a model and is not finished", f"run it first: seedmill run RECIPE --to {call.entry}"
+        )
+
+    def send(self, call: Any) -> Any:
+        raise AssertionError("nothing is sent that was not looked for")
+
+    def release(self, keys: Any) -> None:
+        """Nothing was sent."""
+
+
+_NOWHERE = _Nowhere()

@@ -1,6 +1,5 @@
 """A recipe: YAML to checked stages and model settings, with errors that name the line and the valid keys."""
 
-import difflib
 import glob
 import json
 import re
@@ -9,7 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
-import jsonschema
 import yaml
 
 from pipeline.errors import UsageError
@@ -17,6 +15,7 @@ from pipeline.llm.models import MODELS_SCHEMA
 from pipeline.settings import coerced, settings_schema
 from pipeline.stage import Stage
 from pipeline.stages import STAGES
+from pipeline.yaml_tree import Tree, suggest
 
 EXPORT_FORMATS = ("alpaca", "sharegpt", "messages", "parquet")
 
@@ -120,7 +119,7 @@ def load_recipe(path: Path, settings: Sequence[str] = (), *, data: Sequence[str]
         UsageError: anything wrong in it, as `file:line: what`, with the valid names as a hint.
     """
     text = _text(path)
-    tree = _Tree(path, text)
+    tree = Tree(path, text)
     raw = tree.value
     for setting in settings:
         _override(raw, setting, path)
@@ -153,11 +152,11 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path}: cannot be read: {error}") from error
 
 
-def _entry(tree: "_Tree", index: int, item: dict[str, Any]) -> Entry:
+def _entry(tree: "Tree", index: int, item: dict[str, Any]) -> Entry:
     kind = item.pop("stage")
     where = ("entries", index)
     if kind not in STAGES:
-        raise tree.error((*where, "stage"), f"unknown stage '{kind}'", _suggest(str(kind), STAGES))
+        raise tree.error((*where, "stage"), f"unknown stage '{kind}'", suggest(str(kind), STAGES))
     name = item.pop("name", kind)
     stage_class = STAGES[kind]
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
@@ -178,7 +177,7 @@ def _entry(tree: "_Tree", index: int, item: dict[str, Any]) -> Entry:
     return Entry(name, kind, cast(Stage, stage), tuple(files))
 
 
-def _paths(tree: "_Tree", where: tuple[str | int, ...], value: str | list[str]) -> list[Path]:
+def _paths(tree: "Tree", where: tuple[str | int, ...], value: str | list[str]) -> list[Path]:
     """Absolute paths for a setting: looked up beside the recipe first, then in the working directory; globs allowed."""
     found: list[Path] = []
     for pattern in [value] if isinstance(value, str) else value:
@@ -194,7 +193,7 @@ def _paths(tree: "_Tree", where: tuple[str | int, ...], value: str | list[str]) 
     return found
 
 
-def _check_chain(tree: "_Tree", entries: tuple[Entry, ...]) -> None:
+def _check_chain(tree: "Tree", entries: tuple[Entry, ...]) -> None:
     if entries[0].kind != "read":
         raise tree.error(("entries", 0), f"the first entry must be 'read', not '{entries[0].kind}'")
     seen: set[str] = set()
@@ -227,92 +226,9 @@ def _override(raw: dict[str, Any], setting: str, path: Path) -> None:
         node = raw
     else:
         names = [*(str(n) for n in named), *(k for k in RECIPE_SCHEMA["properties"] if k != "entries")]
-        raise UsageError(f"--set {setting}: {path} has no entry '{keys[0]}'", _suggest(keys[0], names))
+        raise UsageError(f"--set {setting}: {path} has no entry '{keys[0]}'", suggest(keys[0], names))
     for key in keys[:-1]:
         node = node.setdefault(key, {})
         if not isinstance(node, dict):
             raise UsageError(f"--set {setting}: '{key}' is not a group of settings")
     node[keys[-1]] = value
-
-
-def _suggest(word: str, valid: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(valid), n=1)
-    return f"did you mean '{close[0]}'?" if close else f"valid ones: {', '.join(valid)}"
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a repeated key is an error rather than a silent loss."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' is repeated", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Tree:
-    """A parsed YAML file that knows the line of each of its values."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        try:
-            self._node = yaml.compose(text, Loader=_UniqueKeys)
-            value = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise UsageError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
-        except yaml.YAMLError as error:
-            raise UsageError(f"{path}: not valid YAML: {error}") from error
-        if not isinstance(value, dict):
-            raise UsageError(f"{path}:1: a recipe is a mapping with 'entries:'", "see recipes/demo.yaml")
-        self.value: dict[str, Any] = value
-
-    def line(self, where: Sequence[str | int]) -> int:
-        """Line of the deepest value on the way `where` that exists in the file."""
-        node, line = self._node, 1
-        for step in where:
-            children: list[tuple[Any, Any]] = []
-            if isinstance(node, yaml.MappingNode):
-                children = [(key.value, (key, value)) for key, value in node.value]
-            elif isinstance(node, yaml.SequenceNode):
-                children = [(i, (value, value)) for i, value in enumerate(node.value)]
-            found = dict(children).get(step)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        return int(line)
-
-    def error(self, where: Sequence[str | int], message: str, hint: str | None = None) -> UsageError:
-        """A usage error that begins with file and line."""
-        return UsageError(f"{self.path}:{self.line(where)}: {message}", hint)
-
-    def check(self, value: Any, schema: Mapping[str, Any], where: tuple[str | int, ...], label: str = "") -> None:
-        """Raise the first schema violation as a sentence."""
-        found = jsonschema.Draft202012Validator(schema).iter_errors(value)
-        best = jsonschema.exceptions.best_match(found)
-        if best is None:
-            return
-        at = (*where, *best.absolute_path)
-        place = f" in {label}" if label else (f" in {'.'.join(str(p) for p in best.absolute_path)}" if best.absolute_path else "")
-        if best.validator == "additionalProperties":
-            valid = list(best.schema.get("properties", {}))
-            unknown = next(str(k) for k in best.instance if k not in valid)
-            raise self.error((*at, unknown), f"unknown key '{unknown}'{place}", _suggest(unknown, valid))
-        if best.validator == "required":
-            missing = next(k for k in best.validator_value if k not in best.instance)
-            raise self.error(at, f"'{missing}' is missing{place}")
-        key = best.absolute_path[-1] if best.absolute_path else ""
-        inside = f"'{key}'{place}: " if label else f"{place.removeprefix(' in ')}: " if place else ""
-        raise self.error(at, f"{inside}{_plain(best)}")
-
-
-def _plain(error: jsonschema.ValidationError) -> str:
-    value = json.dumps(error.instance, ensure_ascii=False, default=str)[:80]
-    if error.validator == "type":
-        wanted = error.validator_value
-        return f"{value} should be {wanted if isinstance(wanted, str) else ' or '.join(wanted)}"
-    if error.validator == "enum":
-        return f"{value} is not one of {', '.join(str(v) for v in error.validator_value)}"
-    return error.message[:200]

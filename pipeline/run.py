@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,19 @@ def execute(plan: Plan) -> list[dict[str, Any]]:
     return manifests
 
 
+def previous_stream(plan: Plan, index: int) -> Stream:
+    """What the entry before `index` keeps, brought up to date; entries that ask a model must be finished already.
+
+    Raises:
+        UsageError: one of them is not, since `plan.models` is idle.
+    """
+    if index == 0:
+        return Stream(())
+    entry = plan.recipe.entries[index - 1]
+    manifest = execute(replace(plan, last=index - 1))[-1]
+    return stream(entry_folder(plan.folder, index - 1, entry), manifest, plan.block_rows)
+
+
 def _walk(plan: Plan, status: Status) -> list[dict[str, Any]]:
     manifests: list[dict[str, Any]] = []
     source, hashes = Stream(()), list[str]()
@@ -109,7 +122,7 @@ def _make(plan: Plan, status: Status, index: int, folder: Path, source: Stream, 
             "settings": entry.settings(),
             "seed": plan.recipe.seed,
             "models": plan.models.described(entry.model_roles),
-            "usage": plan.models.finish_entry(),
+            "usage": plan.models.usage(entry.name) if entry.model_roles else {},
             "engine": plan.engine.name,
             "seconds": round(time.time() - began, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

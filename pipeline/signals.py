@@ -42,7 +42,9 @@ _SCRIPTS = {
     "hebrew": r"\p{Hebrew}",
 }
 _ONE_LANGUAGE = {"hangul": "ko", "thai": "th", "greek": "el", "hebrew": "he"}
-_OTHER_SCRIPTS = frozenset("zh wuu yue ja ko th el he yi ka hy am ti lo my km ta te kn ml bn as gu pa or si bo dz".split())
+_OTHER_SCRIPTS = frozenset(
+    "zh wuu yue ja ko th el he yi ka hy am ti lo my km ta te kn ml bn as gu pa or si bo dz".split()
+)
 _SHARED = {
     "cyrillic": frozenset("ru uk be bg sr mk kk ky tg mn tt ba cv os ce sah av myv kv mhr mrj bxr tyv xal".split()),
     "arabic": frozenset("ar fa ur ps ckb ug sd azb arz pnb mzn".split()),

@@ -19,7 +19,10 @@ _DISPLAY_MATH = re.compile(
 )
 _INLINE_CODE = re.compile(r"```[^`]+```|``[^\n]+?``|`[^`\n]+`")
 _INLINE_MATH = re.compile(r"(?<![\\$\w])\$(?=[^\s$])(?P<math>[^$\n]{0,200}?[^\s$\\])\$(?![\d$])")
-_LINK = re.compile(r"(?:https?|ftp)://[^\s<>\"'`（）「」『』【】《》，。；！？、]+|\bwww\.[\w-]+\.[^\s<>\"'`（）「」，。；！？、]+", re.I)
+_LINK = re.compile(
+    r"(?:https?|ftp)://[^\s<>\"'`（）「」『』【】《》，。；！？、]+|\bwww\.[\w-]+\.[^\s<>\"'`（）「」，。；！？、]+",
+    re.I,
+)
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
 _REST = re.compile(
     r"""

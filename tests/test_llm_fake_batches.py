@@ -33,13 +33,20 @@ def upload(client: openai.OpenAI, lines: list[Any]) -> str:
 
 def submit(client: openai.OpenAI, lines: list[Any]) -> Any:
     return client.batches.create(
-        input_file_id=upload(client, lines), endpoint="/v1/chat/completions", completion_window="24h", metadata={"run": "demo"}
+        input_file_id=upload(client, lines),
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"run": "demo"},
     )
+
+
+def look(client: openai.OpenAI, id: str) -> Any:
+    return client.batches.retrieve(id)
 
 
 def ended(client: openai.OpenAI, id: str) -> Any:
     deadline = time.monotonic() + 10
-    while (batch := client.batches.retrieve(id)).status not in ("completed", "failed", "expired", "cancelled"):
+    while (batch := look(client, id)).status not in ("completed", "failed", "expired", "cancelled"):
         assert time.monotonic() < deadline, batch.status
         time.sleep(0.01)
     return batch
@@ -55,7 +62,11 @@ def test_a_batch_gives_what_single_calls_give_at_the_batch_price() -> None:
     with FakeProvider({"rules": RULES, "price": PRICE, "batch": {"seconds": 0.1}}) as provider:
         client = sdk(provider)
         created = submit(client, [line(i) for i in range(20)])
-        assert (created.status, created.endpoint, created.metadata) == ("validating", "/v1/chat/completions", {"run": "demo"})
+        assert (created.status, created.endpoint, created.metadata) == (
+            "validating",
+            "/v1/chat/completions",
+            {"run": "demo"},
+        )
         batch = ended(client, created.id)
         assert batch.status == "completed"
         assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (20, 20, 0)
@@ -81,7 +92,7 @@ def test_a_batch_moves_on_while_it_is_watched() -> None:
         client = sdk(provider)
         id = submit(client, [line(i) for i in range(40)]).id
         seen = []
-        while (batch := client.batches.retrieve(id)).status == "in_progress":
+        while (batch := look(client, id)).status == "in_progress":
             assert batch.output_file_id is None
             seen.append(batch.request_counts.completed)
             time.sleep(0.02)
@@ -98,7 +109,7 @@ def test_failed_and_expired_lines_come_in_the_error_file_and_a_second_batch_can_
     with FakeProvider({"rules": RULES, "faults": faults, "batch": {"seconds": 0, "expired_share": 0.2}}) as provider:
         client = sdk(provider)
         todo, rounds = {f"row-{i}": line(i) for i in range(100)}, 0
-        first = None
+        first: Any = None
         while todo:
             rounds += 1
             assert rounds < 20

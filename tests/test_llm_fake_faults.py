@@ -152,7 +152,7 @@ def test_truncated_json_is_a_whole_http_reply_that_does_not_parse() -> None:
         text = reply.read()
         assert reply.status == 200
         assert text.startswith(b'{"id":')
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(json.JSONDecodeError):
             json.loads(text)
         assert counts(provider) == (1, 0, 1, 0)
 
@@ -275,7 +275,9 @@ def test_rate_limits_are_told_and_kept() -> None:
 
 
 def test_a_token_limit_counts_max_tokens_before_they_are_used() -> None:
-    with FakeProvider({"rules": RULES, "rate_limit": {"tokens": 1000, "headers": False, "retry_after": False}}) as provider:
+    with FakeProvider(
+        {"rules": RULES, "rate_limit": {"tokens": 1000, "headers": False, "retry_after": False}}
+    ) as provider:
         client = sdk(provider)
         client.chat.completions.create(**body("a", max_tokens=900))
         with pytest.raises(openai.RateLimitError) as caught:
@@ -366,7 +368,9 @@ def test_a_client_that_goes_away_is_not_charged() -> None:
     with FakeProvider({"rules": RULES, "latency": {"seconds": 5}}) as provider:
         sock = socket.create_connection(("127.0.0.1", provider.port))
         payload = json.dumps(body()).encode()
-        sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload)
+        sock.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload
+        )
         deadline = time.monotonic() + 5
         while provider.bill()["in_flight"] == 0 and time.monotonic() < deadline:
             time.sleep(0.01)

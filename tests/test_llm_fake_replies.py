@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,6 +31,11 @@ def reply(prompt: str, /, **setting: Any) -> str:
 def many(kind: str, rounds: int = 400, prompt: str = "Name the rivers of Europe.", **setting: Any) -> list[str]:
     rule = parse_script({"rules": [{"reply": {"kind": kind, **setting}}]}).rules[0]
     return [say(rule, chat(f"Round {i}. {prompt}")).text for i in range(rounds)]
+
+
+def sorted_by(made: list[str], tests: dict[str, Callable[[str], object]]) -> Counter[str]:
+    """How many there are of each kind; the first test that holds decides."""
+    return Counter(next((name for name, test in tests.items() if test(text)), "other") for text in made)
 
 
 EN_PROMPT = """Write more tasks.
@@ -112,7 +118,9 @@ def copies(made: str) -> bool:
 
 TASK_FAULTS = {
     "near_copy": copies,
-    "short": lambda r: re.search(r"Instruction: (?:Why .{1,25}|(?:\w+ ){0,2}\w+[.?])\n", f"Instruction:{r}") is not None,
+    "short": lambda r: (
+        re.search(r"Instruction: (?:Why .{1,25}|(?:\w+ ){0,2}\w+[.?])\n", f"Instruction:{r}") is not None
+    ),
     "image": lambda r: re.search(r"\b(?:picture|image|video|graph)\b", r) is not None,
     "drift": lambda r: re.search(r"(?<!#)##(?!#)|[^#]\n4\. Instruction:", r) is not None,
     "missing_field": lambda r: len(re.findall(r"\d\. (?:Input|Output):\n", r)) < 4,
@@ -147,9 +155,16 @@ def test_a_rewrite_adds_to_the_instruction() -> None:
 def test_rewrites_fail_at_their_shares() -> None:
     shares = {"unchanged": 0.1, "leaked": 0.2, "refusal": 0.1, "empty": 0.1}
     made = many("rewrite", 1000, shares=shares, leak="The rewritten prompt:")
-    kinds = Counter(
-        "unchanged" if m.endswith("Europe.") and "Round" in m[:5] else "empty" if not m else "leaked" if m.startswith("The rewritten prompt:\n") else
-        "refusal" if "orry" in m else "rewritten" for m in made)  # fmt: skip
+    kinds = sorted_by(
+        made,
+        {
+            "empty": lambda m: not m,
+            "unchanged": lambda m: m.endswith("Europe."),
+            "leaked": lambda m: m.startswith("The rewritten prompt:\n"),
+            "refusal": lambda m: "orry" in m,
+            "rewritten": lambda m: m.startswith("Round"),
+        },
+    )
     assert {k: v / 1000 for k, v in kinds.items()} == pytest.approx({**shares, "rewritten": 0.5}, abs=0.04)
 
 
@@ -233,10 +248,17 @@ def test_translations_fail_at_their_shares() -> None:
     setting = {"kind": "translate", "to": "zh", "take": r"TEXT: (.*)", "shares": shares}
     rule = parse_script({"rules": [{"reply": setting}]}).rules[0]
     made = [say(rule, chat(f"{i} TEXT: Use ⟦0⟧ with the river.")).text for i in range(1000)]
-    kinds = Counter(
-        "empty" if not m else "untranslated" if m.startswith("Use") else "preamble" if "translat" in m else
-        "dropped_placeholder" if "⟦0⟧" not in m and len(m) < 20 else "answered" if "⟦0⟧" not in m else "translated"
-        for m in made)  # fmt: skip
+    kinds = sorted_by(
+        made,
+        {
+            "empty": lambda m: not m,
+            "untranslated": lambda m: m.startswith("Use"),
+            "preamble": lambda m: "translat" in m,
+            "translated": lambda m: "⟦0⟧" in m,
+            "dropped_placeholder": lambda m: len(m) < 20,
+            "answered": lambda m: len(m) >= 20,
+        },
+    )
     assert {k: v / 1000 for k, v in kinds.items()} == pytest.approx({**shares, "translated": 0.5}, abs=0.04)
 
 
@@ -268,7 +290,9 @@ def test_verdicts() -> None:
 
 def test_templates_and_text() -> None:
     assert reply("hi", kind="text", text="{{text}}") == "{{text}}"
-    assert reply("say <b>bold</b>", kind="template", template="[{{ text }}/{{model}}]", take="<b>(.*)</b>") == "[bold/m]"
+    assert (
+        reply("say <b>bold</b>", kind="template", template="[{{ text }}/{{model}}]", take="<b>(.*)</b>") == "[bold/m]"
+    )
     assert reply("hi", kind="template", template="{{hash}}") == chat("hi").key
 
 

@@ -152,7 +152,7 @@ def test_another_seed_is_another_storm_with_the_same_keys() -> None:
 
 def test_the_words_are_complete() -> None:
     for tongue in ("en", "zh"):
-        rules = grammar(tongue).rules  # type: ignore[arg-type]
+        rules = grammar(tongue).rules
         follows = {follow for alternatives in rules.values() for parts in alternatives for _, follow in parts if follow}
         assert follows <= {*rules, "subject"}
     assert set(grammar("en").rules) - set(grammar("zh").rules) <= {"purpose", "goods2", "duration_noun"}

@@ -1,8 +1,14 @@
 """The fake provider over the wire, asked by the official SDK and by raw HTTP."""
 
+import asyncio
 import http.client
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -263,7 +269,10 @@ def test_refused_parameters_and_long_prompts_are_400s() -> None:
 
 
 def test_the_bill_adds_up() -> None:
-    price = {"default": {"input": 1.0, "output": 4.0, "cached_input": 0.25}, "dear": {"input": 100, "output": 200}}
+    price: dict[str, dict[str, float]] = {
+        "default": {"input": 1.0, "output": 4.0, "cached_input": 0.25},
+        "dear": {"input": 100, "output": 200},
+    }
     with FakeProvider({**ANSWERS, "price": price, "cached_share": 0.5}) as provider:
         client = sdk(provider)
         with ThreadPoolExecutor(8) as pool:
@@ -308,6 +317,55 @@ def test_calls_show_the_rule_and_the_body(fake: FakeProvider) -> None:
     post(fake, "/v1/chat/completions", CHAT)
     (call,) = fake.calls().values()
     assert (call["rule"], call["path"], call["statuses"], call["body"]) == ("rules[0]", "chat", {"200": 1}, CHAT)
+
+
+def test_the_command_says_where_it_listens_and_in_the_end_what_it_would_cost(tmp_path: Path) -> None:
+    script, port_file = tmp_path / "s.yaml", tmp_path / "port"
+    script.write_text("price: {default: {input: 1, output: 1}}\nrules: [{reply: {kind: text, text: hello there}}]")
+    command = [sys.executable, "-m", "pipeline.llm.fake", "--script", str(script), "--port-file", str(port_file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        deadline = time.monotonic() + 10
+        while not port_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        base = f"http://127.0.0.1:{int(port_file.read_text())}/v1"
+        assert base in first
+        client = openai.OpenAI(base_url=base, api_key="any", max_retries=0)
+        assert client.chat.completions.create(model="m", messages=user("x")).choices[0].message.content == "hello there"
+        process.send_signal(signal.SIGTERM)
+        last = process.stdout.read()
+    assert process.returncode == 0
+    assert "1 requests, 1 finished replies, bill 0.000011 USD" in last
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's count of a process's CPU time")
+def test_a_request_costs_less_than_half_a_millisecond_of_one_core() -> None:
+    def used(pid: int) -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def storm(port: int, count: int) -> None:
+        numbers = iter(range(count))
+
+        async def one() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for i in numbers:
+                body = json.dumps({**CHAT, "seed": i, "max_tokens": 400}).encode()
+                head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+                writer.write(head.encode() + body)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                assert answer.startswith(b"HTTP/1.1 200")
+                await reader.readexactly(int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            writer.close()
+
+        await asyncio.gather(*(one() for _ in range(32)))
+
+    with FakeProvider({"rules": [{"reply": {"kind": "text", "text": "word " * 160}}]}, own_process=True) as provider:
+        asyncio.run(storm(provider.port, 200))
+        before = used(provider.pid)
+        asyncio.run(storm(provider.port, 2000))
+        assert (used(provider.pid) - before) / 2000 < 0.0005
 
 
 def test_a_taken_port_is_a_sentence(fake: FakeProvider) -> None:

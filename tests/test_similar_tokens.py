@@ -56,14 +56,17 @@ def test_characters(text: str, tokens: str) -> None:
     ("text", "chosen"),
     [
         ("Describe the history of the café across the street in a few words.", "rouge"),
+        ("Translate the sentence “Ich bin müde” into English", "rouge"),
         ("Translate 你好吗 into English", "characters"),
+        ("one two three four five six seven 八 九 十", "characters"),
+        ("one two three four five six seven eight 九 十", "rouge"),
         ("翻译成英文", "characters"),
         ("Напиши стихотворение о море", "characters"),
         ("¿Cómo estás?", "characters"),
         ("!?… 😀", "rouge"),
     ],
 )
-def test_auto_leaves_english_words_from_one_foreign_token_in_ten(text: str, chosen: str) -> None:
+def test_auto_leaves_rouge_from_three_foreign_tokens_in_ten(text: str, chosen: str) -> None:
     assert auto(text) == TOKENIZERS[chosen](text)  # type: ignore[index]
     assert rouge(text) != characters(text) or not rouge(text)
 
@@ -76,7 +79,7 @@ def test_auto_sees_something_of_every_language() -> None:
         for line in path.read_text(encoding="utf-8").splitlines():
             question = json.loads(line)["query"]
             letters = sum(c.isalpha() for c in fold(question))
-            assert sum(len(token) for token in auto(question)) >= 0.9 * letters, path.name
+            assert sum(len(token) for token in auto(question)) >= 0.75 * letters, path.name
 
 
 def test_jieba_gives_words_without_punctuation() -> None:

@@ -43,7 +43,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def _entry(facts: dict[str, Any], name: str | None) -> dict[str, Any]:
-    finished = [entry for entry in facts["entries"] if "manifest" in entry]
+    finished: list[dict[str, Any]] = [entry for entry in facts["entries"] if "manifest" in entry]
     if not finished:
         raise UsageError(f"no entry of run '{facts['run']}' is finished", f"see 'seedmill status {facts['run']}'")
     if name is None:

@@ -44,9 +44,6 @@ def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
     folder = arguments.outputs / name
     quiet = arguments.quiet or arguments.json
     with ExitStack() as stack:
-        models = stack.enter_context(
-            Models(recipe, os.environ, outputs=arguments.outputs, run=name, rehearse=arguments.rehearse)
-        )
         engine = open_engine(
             choose_engine(
                 arguments.engine,
@@ -56,6 +53,9 @@ def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
             )
         )
         stack.callback(engine.close)
+        models = stack.enter_context(
+            Models(recipe, os.environ, outputs=arguments.outputs, run=name, rehearse=arguments.rehearse)
+        )
         models.use(engine)
         watch = watcher(quiet)
         stack.callback(watch.close)

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.errors import DataError, UsageError
 
@@ -79,23 +79,25 @@ def preview(arguments: argparse.Namespace) -> int:
     from pipeline.engine.in_process import InProcessEngine
     from pipeline.models import Models
     from pipeline.recipe import load_recipe
-    from pipeline.run import previous_stream
+    from pipeline.run import Plan, previous_stream
     from pipeline.stage import Tools
 
     recipe = load_recipe(arguments.recipe, arguments.set)
-    index = recipe.position(arguments.entry) if arguments.entry else 0
+    index = recipe.position(arguments.entry)
     entry = recipe.entries[index]
     if not entry.model_roles:
         raise UsageError(f"entry '{entry.name}' asks no model, so it has no prompts")
     engine = InProcessEngine()
-    run = arguments.run or recipe.name
-    with Models(recipe, os.environ, outputs=arguments.outputs, run=run, rehearse=False, idle=not arguments.live) as models:
+    folder = arguments.outputs / (arguments.run or recipe.name)
+    before = Models(recipe, os.environ, outputs=arguments.outputs, run=folder.name, idle=True)
+    stream = previous_stream(Plan(recipe, folder, index, engine, before), index)
+    with Models(recipe, os.environ, outputs=arguments.outputs, run=folder.name, idle=not arguments.live) as models:
         models.use(engine)
-        stream = previous_stream(recipe, arguments.outputs / run, index, models)
         recorder = _Recorder(models.open(entry), arguments.n, arguments.live)
         tools = Tools(entry=entry.name, seed=recipe.seed, llm=recorder, map=engine.map)
+        outcomes: Any = entry.stage.run(cast(Any, stream), tools)
         try:
-            for _ in entry.stage.run(stream, tools):  # type: ignore[arg-type]
+            for _ in outcomes:
                 pass
         except _Enough:
             pass

@@ -2,11 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import polars as pl
 
+from pipeline.llm.client import Exchange
 from pipeline.stage import Slice
+
+if TYPE_CHECKING:
+    from pipeline.llm.models import ModelSpec
+    from pipeline.llm.usage import Usage
 
 T = TypeVar("T")
 
@@ -16,7 +22,29 @@ RAY_PAYS_ABOVE = 200_000_000
 """Bytes of input above which Ray's start of about five seconds is worth it."""
 
 
-class Engine(Protocol):
+class Calls(Exchange, Protocol):
+    """Where calls are found and made, with the numbers of what was used."""
+
+    def usage(self, entry: str | None = None) -> "Usage":
+        """What was used, by one entry or by all since the start."""
+        ...
+
+    def close(self) -> None:
+        """Wait for what was sent and let go of the ledger."""
+        ...
+
+
+class CallEngine(Protocol):
+    """Where model calls are made."""
+
+    def calls(
+        self, specs: "Mapping[str, ModelSpec]", ledger: Path, run: str, notice: Callable[[str], None]
+    ) -> Calls:
+        """Take the ledger and be ready for calls; SeedmillError when another run does not let go of it."""
+        ...
+
+
+class Engine(CallEngine, Protocol):
     """Where work is done. Results never depend on which engine does it."""
 
     name: str

@@ -2,15 +2,18 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import polars as pl
 import ray
 import ray.data
 
+from pipeline.engine.calls_on_ray import RayExchange
 from pipeline.errors import SeedmillError
+from pipeline.llm.models import ModelSpec
 from pipeline.stage import Slice
 
 T = TypeVar("T")
@@ -80,6 +83,14 @@ class RayEngine:
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(_OnSlice(function))
         for row in dataset.iter_rows():
             yield row["result"].value
+
+    def calls(
+        self, specs: Mapping[str, ModelSpec], ledger: Path, run: str, notice: Callable[[str], None]
+    ) -> RayExchange:
+        """Calls made by actors that each own some shards of the ledger."""
+        self.start()
+        workers = int(ray.cluster_resources().get("CPU", 1))
+        return RayExchange(specs, ledger.resolve(), run, workers, notice)
 
     def close(self) -> None:
         """Leave Ray; a Ray started here stops."""

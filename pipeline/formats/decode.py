@@ -14,6 +14,7 @@ MAX_DIGITS = 1_000
 """Longest whole number in digits, well below what Python refuses to convert."""
 
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -58,7 +59,7 @@ def decode(text: str, start: int = 0) -> tuple[Any, int]:
     except json.JSONDecodeError as error:
         raise Bad("malformed-json", f"{error.msg}, at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise Bad("too-deep", f"nested deeper than {MAX_DEPTH}") from None
+        raise Bad("too-deep", f"nested deeper than {MAX_DEPTH}", end=_closed(text, start)) from None
     except Bad as bad:
         bad.end = _end(text, start)
         raise
@@ -74,6 +75,16 @@ def _end(text: str, start: int) -> int | None:
         return _LENIENT.raw_decode(text, start)[1]
     except (ValueError, RecursionError):
         return None
+
+
+def _closed(text: str, start: int) -> int:
+    """Where the brackets are balanced again, told without recursion; the text's end when they never are."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end()
+    return len(text)
 
 
 def _is_deep(value: Any) -> bool:

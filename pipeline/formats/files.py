@@ -5,8 +5,9 @@ import gzip
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,7 +90,7 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{path}: is not a regular file", "write its content to a file first")
     try:
         with _open(path) as handle:
-            head = handle.read(_HEAD)
+            head = handle.read1(_HEAD)  # Not read: what a damaged gzip file gives before its damage is enough.
     except PermissionError:
         raise DataError(f"{path}: may not be read", "check its permissions") from None
     except _BREAKS as error:
@@ -99,10 +100,10 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader | gzip.GzipFile:
     with path.open("rb") as handle:
         zipped = handle.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
+    return gzip.GzipFile(path, "rb") if zipped else path.open("rb")
 
 
 def _is_lines(path: Path) -> bool:
@@ -150,7 +151,7 @@ def _whole(path: Path) -> tuple[str, str | None]:
     damage = None
     with _open(path) as handle:
         try:
-            while piece := handle.read(1 << 20):
+            while piece := handle.read1(1 << 20):
                 pieces.append(piece)
         except _BREAKS as error:
             damage = str(error)
@@ -219,14 +220,14 @@ def _parquet(path: Path) -> Iterator[Row | Unreadable]:
 
 def _parquet_row(number: int, value: Any) -> Row | Unreadable:
     try:
-        row = _plain(value)
+        row = {key: _plain(item) for key, item in value.items()}
         return Row(number, row, dumps(row)[:RAW_CHARACTERS])
     except TypeError as error:
         return Unreadable(number, "wrong-type", str(error), shown(str(value)))
 
 
 def _plain(value: Any) -> Any:
-    """A parquet value as JSON has it. Null columns and keys are left out: a table cannot leave them out itself."""
+    """A parquet value as JSON has it. Keys that are null are left out: a table cannot leave them out itself."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

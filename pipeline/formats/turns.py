@@ -121,14 +121,15 @@ def read_choice(row: Mapping[str, Any], column: str) -> tuple[Message, ...] | No
 
 
 def read_label(row: Mapping[str, Any]) -> tuple[bool | None, frozenset[str]]:
-    """The verdict of an unpaired preference row (`kto_tag` or `label`), and the column it was in.
+    """The verdict of an unpaired preference row (`kto_tag` or `label`), and the columns that are read with it.
 
     A column of one of these names that is not true or false means something else and is not read.
     """
+    empty = frozenset(column for column in ("kto_tag", "label") if row.get(column) is None)
     for column in ("kto_tag", "label"):
         if isinstance(row.get(column), bool):
-            return row[column], frozenset((column,))
-    return None, frozenset()
+            return row[column], empty | {column}
+    return None, empty
 
 
 def flat_turn(message: Message, roles: Mapping[str, str]) -> dict[str, Any]:

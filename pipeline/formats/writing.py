@@ -24,9 +24,7 @@ def container_of(path: Path) -> Container:
     last = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else path.suffix
     container = _CONTAINERS.get(last.lower())
     if container is None or (container == "parquet" and path.suffix == ".gz"):
-        raise UsageError(
-            f"{path}: what kind of file this shall be cannot be told from its name", f"end it in {_ENDINGS}"
-        )
+        raise UsageError(f"{path}: its name does not tell what kind of file it shall be", f"end it in {_ENDINGS}")
     return container
 
 

@@ -80,7 +80,7 @@ def _params(spec: ModelSpec, own: Mapping[str, Any]) -> dict[str, Any]:
     params |= own
     params |= spec.extra_body
     return {
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        name: int(value) if type(value) is float and value.is_integer() else value
         for name, value in params.items()
         if value is not None
     }

@@ -24,7 +24,8 @@ _WRONG_MODEL = {"model_not_found", "model_not_exist", "invalid_model", "deployme
 _WRONG_PARAMETER = {"unknown_parameter", "unsupported_parameter", "unsupported_value", "1210"}
 
 _MODEL_WORDS = re.compile(
-    r"model[^.]{0,80}(does not exist|not exist|not found|is not supported|unknown)|(unknown|invalid|no such) model", re.I
+    r"model[^.]{0,80}(does not exist|not exist|not found|is not supported|unknown)|(unknown|invalid|no such) model",
+    re.I,
 )
 _PARAMETER_WORDS = re.compile(
     r"(unknown|unrecognized|unrecognised|unsupported|unexpected|extra) (request )?(parameter|argument|field|input|key)"

@@ -1,18 +1,20 @@
 """Calls under way: joined, queued, sent, tried again and stored; all of it on one event loop."""
 
 import asyncio
+import functools
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pipeline.errors import ModelError, SeedmillError
 from pipeline.llm.body import Call, token_bound, wire_body
 from pipeline.llm.faults import Again, NoAnswer, Verdict, judge, nobody_there
 from pipeline.llm.ledger import Finished, Ledger, Reader
-from pipeline.llm.limits import Gate
+from pipeline.llm.limits import Gate, Pass
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
@@ -53,19 +55,23 @@ class Flight:
 
     Attributes:
         futures: everybody who asked for it; all but the first joined later.
-        wanted: how many of them still want the reply.
+        tokens: about how many it will use; 0 where that does not matter.
+        wanted: how many of `futures` still want the reply.
+        place: where it is: `waiting` to be sent, `sent`, `resting` between two attempts, or `over`.
+        body: the last answer's body.
         lost: attempts without a reply that may have been paid, as reasons.
-        over: resolved; whatever still holds it lets go.
     """
 
     call: Call
     line: Line
     futures: list[Future[Reply]]
+    tokens: float = 0.0
     wanted: int = 1
+    place: Literal["waiting", "sent", "resting", "over"] = "waiting"
+    body: str = ""
     sends: int = 0
     first_sent: float = 0.0
     lost: list[str] = field(default_factory=list)
-    over: bool = False
 
 
 class Flights:
@@ -95,7 +101,8 @@ class Flights:
             future.set_result(reading.reply(call.key, reused=True))
             return
         line = self._lines[call.role]
-        flight = self._under_way[call.key] = Flight(call, line, [future])
+        tokens = float(token_bound(call)) if line.gate.counts_tokens else 0.0
+        flight = self._under_way[call.key] = Flight(call, line, [future], tokens)
         line.waiting.append(flight)
         self._pump(line.gate)
 
@@ -108,9 +115,9 @@ class Flights:
             flight.wanted -= 1
             if flight.wanted > 0:
                 continue
-            if flight.sends == 0 and flight in flight.line.waiting:
+            if flight.place == "waiting" and flight.sends == 0:
                 self._fail(flight, CancelledError())
-            elif flight in flight.line.resting or flight in flight.line.waiting:
+            elif flight.place != "sent":
                 self._give_up(flight, "not wanted any more")
 
     async def close(self) -> None:
@@ -133,18 +140,17 @@ class Flights:
         for line in self._lines.values():
             while line.gate is gate and line.waiting:
                 flight = line.waiting[0]
-                if flight.over:
+                if flight.place == "over":
                     line.waiting.popleft()
                     continue
-                tokens = float(token_bound(flight.call)) if gate.counts_tokens else 0.0
-                wait = gate.wait(line.spec.role, line.spec.concurrency, tokens)
+                wait = gate.wait(line.spec.role, line.spec.concurrency, flight.tokens)
                 if wait is None:
                     break
                 if wait > 0:
                     self._pump_later(gate, wait)
                     break
                 line.waiting.popleft()
-                self._send(flight, tokens)
+                self._send(flight)
 
     def _pump_later(self, gate: Gate, wait: float) -> None:
         loop = asyncio.get_running_loop()
@@ -153,30 +159,33 @@ class Flights:
             earlier.cancel()
         self._timers[id(gate)] = loop.call_later(wait, self._pump, gate)
 
-    def _send(self, flight: Flight, tokens: float) -> None:
-        gate = flight.line.gate
-        given = gate.enter(flight.line.spec.role, tokens)
+    def _send(self, flight: Flight) -> None:
+        flight.place = "sent"
+        given = flight.line.gate.enter(flight.line.spec.role, flight.tokens)
         self._meter.add(flight.call.entry, in_flight=1)
-
-        async def attempt() -> None:
-            began = time.monotonic()
-            try:
-                verdict: Verdict | Exception = await self._attempt(flight)
-            except Exception as error:
-                verdict = error
-            self._meter.add(flight.call.entry, in_flight=-1)
-            if isinstance(verdict, Reading):
-                gate.leave(given, answered=True, used=verdict.prompt_tokens + verdict.completion_tokens)
-            elif isinstance(verdict, Again):
-                gate.leave(given, limited=verdict.limited, wait=verdict.wait)
-            else:
-                gate.leave(given)
-            self._settle(flight, verdict, began)
-            self._pump(gate)
-
-        task = asyncio.get_running_loop().create_task(attempt())
+        task = asyncio.get_running_loop().create_task(self._fly(flight, given))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _fly(self, flight: Flight, given: Pass) -> None:
+        """One attempt and what follows from it."""
+        gate, began = flight.line.gate, time.monotonic()
+        try:
+            verdict: Verdict | Exception = await self._attempt(flight)
+        except Exception as error:
+            verdict = error
+        self._meter.add(flight.call.entry, in_flight=-1)
+        if isinstance(verdict, Reading):
+            gate.leave(given, answered=True, used=verdict.prompt_tokens + verdict.completion_tokens)
+        elif isinstance(verdict, Again):
+            gate.leave(given, limited=verdict.limited, wait=verdict.wait)
+        else:
+            gate.leave(given)
+        try:
+            self._settle(flight, verdict, began)
+        except Exception as error:
+            self._fail(flight, error)
+        self._pump(gate)
 
     async def _attempt(self, flight: Flight) -> Verdict:
         """One attempt over the wire; the first one is noted in the ledger before it is sent."""
@@ -197,7 +206,7 @@ class Flights:
             if not line.reached and time.monotonic() - flight.first_sent > _NOBODY_AFTER:
                 return nobody_there(line.spec, str(reason))
             return Again(why=str(reason), paid=reason.paid)
-        line.reached = True
+        line.reached, flight.body = True, answer.body
         return judge(line.spec, answer)
 
     def _settle(self, flight: Flight, verdict: Verdict | Exception, began: float) -> None:
@@ -232,10 +241,12 @@ class Flights:
             self._give_up(flight, again.why)
             return
         loop = asyncio.get_running_loop()
+        flight.place = "resting"
         flight.line.resting[flight] = loop.call_later(pause, self._rested, flight)
 
     def _rested(self, flight: Flight) -> None:
         del flight.line.resting[flight]
+        flight.place = "waiting"
         flight.line.waiting.appendleft(flight)
         self._pump(flight.line.gate)
 
@@ -250,8 +261,9 @@ class Flights:
             cost=cost,
         )
         ms = round((time.monotonic() - began) * 1000)
-        end = Finished(reading=reading, cost=cost, sends=flight.sends, ms=ms, lost=tuple(flight.lost))
-        self._ledger.finish(flight.call, spec.model, end, lambda error: self._post(self._stored, flight, reading, error))
+        end = Finished(body=flight.body, reading=reading, cost=cost, sends=flight.sends, ms=ms, lost=tuple(flight.lost))
+        durable = functools.partial(self._post, self._stored, flight, reading)
+        self._ledger.finish(flight.call, spec.model, end, durable)
 
     def _stored(self, flight: Flight, reading: Reading, error: SeedmillError | None) -> None:
         if error is not None:
@@ -269,45 +281,39 @@ class Flights:
 
     def _give_up(self, flight: Flight, why: str) -> None:
         """End a call without a final outcome; nothing of it is stored but what may have been paid."""
-        flight.over = True
-        timer = flight.line.resting.pop(flight, None)
-        if timer is not None:
-            timer.cancel()
+        self._meter.add(flight.call.entry, unavailable=flight.wanted)
+        self._ledger.abandon(flight.call, flight.lost, _whatever)
+        self._land(flight)
         reply = Reply(key=flight.call.key, text=why, finish_reason="unavailable", outcome="unavailable")
-
-        def noted(error: SeedmillError | None) -> None:
-            if error is not None:
-                self._fail(flight, error)
-                return
-            self._meter.add(flight.call.entry, unavailable=flight.wanted)
-            self._land(flight)
-            for future in flight.futures:
-                future.set_result(reply)
-
-        self._ledger.abandon(flight.call, flight.lost, lambda error: self._post(noted, error))
+        for future in flight.futures:
+            future.set_result(reply)
 
     def _stop(self, gate: Gate, error: ModelError) -> None:
-        """The endpoint refuses us for good: what waits for it fails with the same sentence; what is under way goes on."""
+        """The endpoint refuses us for good: what waits for it fails with the same sentence; what is sent goes on."""
         for line in self._lines.values():
             if line.gate is gate:
                 for flight in [*line.waiting, *line.resting]:
-                    if not flight.over:
+                    if flight.place != "over":
                         self._fail(flight, error)
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
-        timer = flight.line.resting.pop(flight, None)
-        if timer is not None:
-            timer.cancel()
         if flight.sends:
-            self._ledger.abandon(flight.call, flight.lost, lambda error: None)
+            self._ledger.abandon(flight.call, flight.lost, _whatever)
         self._land(flight)
         for future in flight.futures:
             future.set_exception(error)
 
     def _land(self, flight: Flight) -> None:
-        flight.over = True
+        flight.place = "over"
+        timer = flight.line.resting.pop(flight, None)
+        if timer is not None:
+            timer.cancel()
         del self._under_way[flight.call.key]
         self._landed.set()
+
+
+def _whatever(error: SeedmillError | None) -> None:
+    """For writes whose failure shows elsewhere, or not at all: an intent that stays is reported as in flight."""
 
 
 def count_reused(meter: Meter, entry: str, reading: Reading) -> None:

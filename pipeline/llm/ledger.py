@@ -1,5 +1,6 @@
 """The ledger: every finished call, durable before anyone sees its reply, shared by all runs."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -16,15 +17,13 @@ from pipeline.errors import SeedmillError
 from pipeline.llm.body import Call
 from pipeline.llm.lease import Lease
 from pipeline.llm.reading import Reading, read_stored
-from pipeline.llm.shard import Shard, Write
+from pipeline.llm.shard import CALL_FIELDS, Shard, Write
 
 SHARDS = 8
 
 Done = Callable[[SeedmillError | None], None]
 
-_INSERT = f"INSERT INTO calls VALUES ({','.join('?' * 14)})"
-_FIELDS = ("key", "request", "reply", "outcome", "run", "entry", "role", "model", "prompt_tokens", "completion_tokens")
-_FIELDS += ("cost", "sends", "ms", "time")
+_INSERT = f"INSERT INTO calls VALUES ({','.join('?' * len(CALL_FIELDS))})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ def shard_count(folder: Path) -> int:
     except FileNotFoundError:
         return SHARDS
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SeedmillError(f"{folder / 'shape.json'} cannot be read: {error}", "restore it: {\"shards\": 8}") from error
+        raise SeedmillError(f"{folder / 'shape.json'} cannot be read: {error}", 'restore it: {"shards": 8}') from error
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -80,15 +79,13 @@ class Reader:
 
     def read(self, key: str) -> dict[str, Any] | None:
         """A finished call with all that is known of it; `request` and `reply` are parsed JSON where they are JSON."""
-        row = self._row(f"SELECT {', '.join(_FIELDS)} FROM calls WHERE key = ?", key)
+        row = self._row(f"SELECT {', '.join(CALL_FIELDS)} FROM calls WHERE key = ?", key)
         if row is None:
             return None
-        call = dict(zip(_FIELDS, row, strict=True))
+        call = dict(zip(CALL_FIELDS, row, strict=True))
         for name in ("request", "reply"):
-            try:
+            with contextlib.suppress(ValueError):  # an error page, say: shown as it came
                 call[name] = json.loads(call[name])
-            except ValueError:
-                pass  # an error page, say; shown as it came
         return call
 
     def _row(self, sql: str, key: str) -> tuple[Any, ...] | None:
@@ -158,7 +155,9 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
             self.shards = _settled_shape(folder)
         except OSError as error:
-            raise SeedmillError(f"the ledger {folder} cannot be made: {error}", "choose another with LEDGER=") from error
+            raise SeedmillError(
+                f"the ledger {folder} cannot be made: {error}", "choose another with LEDGER="
+            ) from error
         mine = sorted(range(self.shards) if shards is None else shards)
         self._lease = Lease([folder / f"shard-{i}.lease" for i in mine], run, patience, notice)
         self._shards: dict[int, Shard] = {}

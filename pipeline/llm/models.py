@@ -59,8 +59,8 @@ MODELS_SCHEMA: dict[str, Any] = {
 }
 """JSON Schema of a recipe's `models:` block: role -> settings; see ModelSpec for what each means."""
 
-_ENDPOINT = ("base_url", "local", "api_key_env", "endpoint_name", "extra_headers", "concurrency")
-_ENDPOINT += ("requests_per_minute", "tokens_per_minute")
+_RATES = ("requests_per_minute", "tokens_per_minute")
+_ENDPOINT = ("base_url", "local", "api_key_env", "endpoint_name", "extra_headers", "concurrency", *_RATES)
 _MODEL = ("model", "style", "languages", "small", "price", "token_param", "extra_body")
 
 
@@ -149,11 +149,11 @@ def resolve_models(recipe_models: Mapping[str, Mapping[str, Any]], environ: Mapp
     """The models of a recipe by role; `default` is always there.
 
     For `default` the environment wins over the recipe, so that a better model is one line away: `LLM_BASE_URL` (or
-    `LOCAL_MODEL`, a gguf file) replaces the recipe's server with all that belongs to it, `LLM_MODEL` the model likewise,
-    and `LLM_API_KEY` the key. With a key alone the server is OpenAI's; with nothing at all it is the embedded model.
-    Other roles take from `default` what they do not say themselves, except that a role with a server of its own
-    inherits nothing that belongs to the default's server (least of all its key), and one with a model of its own
-    nothing that belongs to the default's model.
+    `LOCAL_MODEL`, a gguf file) replaces the recipe's server with all that belongs to it, `LLM_MODEL` the model
+    likewise, and `LLM_API_KEY` the key. With a key alone the server is OpenAI's; with nothing at all it is the
+    embedded model. Other roles take from `default` what they do not say themselves, except that a role with a server of
+    its own inherits nothing that belongs to the default's server (least of all its key), and one with a model of its
+    own nothing that belongs to the default's model.
 
     Args:
         recipe_models: the recipe's `models:` block, valid under MODELS_SCHEMA.
@@ -191,14 +191,16 @@ def _default(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str, 
         elif settings.get("model"):
             raise UsageError(
                 f"it is not said where the model '{settings['model']}' is served",
-                "set LLM_BASE_URL, and LLM_API_KEY if it asks for a key; without any of these the embedded model is used",
+                "set LLM_BASE_URL, and LLM_API_KEY if it asks for a key; with none of these the embedded model is used",
             )
         else:
             settings["local"] = local.EMBEDDED
     return _with_key(settings, environ, fallback="OPENAI_API_KEY" if url else None)
 
 
-def _inherited(role: str, own: dict[str, Any], default: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+def _inherited(
+    role: str, own: dict[str, Any], default: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, Any]:
     elsewhere = "local" in own and own["local"] != default.get("local")
     if "base_url" in own:
         here = default.get("base_url")
@@ -237,11 +239,14 @@ def _spec(role: str, settings: Mapping[str, Any]) -> ModelSpec:
     else:
         settings = {**settings, "base_url": _url(role, settings)}
     if not settings.get("model"):
-        where = "set LLM_MODEL" if role == "default" else f"add 'model:' to models.{role} of the recipe"
-        hint = f"{where}, or unset OPENAI_API_KEY and LLM_API_KEY to use the embedded model"
-        raise UsageError(f"no model is named for {settings['base_url']} (role {role})", hint if role == "default" else where)
+        hint = f"add 'model:' to models.{role} of the recipe"
+        if role == "default":
+            hint = "set LLM_MODEL, or unset OPENAI_API_KEY and LLM_API_KEY to use the embedded model"
+        raise UsageError(f"no model is named for {settings['base_url']} (role {role})", hint)
     known = {f.name for f in fields(ModelSpec)}
-    values = {name: tuple(v) if name == "languages" else v for name, v in settings.items() if name in known}
+    values: dict[str, Any] = {
+        name: tuple(v) if name == "languages" else v for name, v in settings.items() if name in known
+    }
     return ModelSpec(role=role, **values)
 
 

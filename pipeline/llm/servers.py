@@ -61,8 +61,12 @@ UNKNOWN = Server()
 def known_servers() -> tuple[Server, ...]:
     """The servers of `servers.yaml`, in its order."""
     text = (resources.files("pipeline.llm") / "servers.yaml").read_text(encoding="utf-8")
-    tuples = ("hosts", "refuse", "models")
-    return tuple(Server(**{k: tuple(v) if k in tuples else v for k, v in item.items()}) for item in yaml.safe_load(text))
+    return tuple(_server(item) for item in yaml.safe_load(text))
+
+
+def _server(item: dict[str, Any]) -> Server:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in item.items()}
+    return Server(**values)
 
 
 @functools.cache
@@ -97,7 +101,9 @@ def completed_url(url: str, where: str) -> str:
     if not valid:
         raise UsageError(f"{where}: not a URL of a server", "such as http://localhost:8000/v1")
     if "@" in parts.netloc:
-        raise UsageError(f"{where}: the URL carries credentials", "put the key into LLM_API_KEY and leave it out of the URL")
+        raise UsageError(
+            f"{where}: the URL carries credentials", "put the key into LLM_API_KEY and leave it out of the URL"
+        )
     path = re.sub(r"(/chat)?/completions$", "", parts.path.rstrip("/"))
     return urlunsplit((parts.scheme, parts.netloc, path or server_of(url).path, parts.query, ""))
 

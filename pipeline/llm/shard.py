@@ -22,10 +22,17 @@ CREATE TABLE IF NOT EXISTS calls (
 CREATE TABLE IF NOT EXISTS intents (
     key TEXT PRIMARY KEY, run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS lost (
-    key TEXT NOT NULL, run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, time REAL NOT NULL, why TEXT NOT NULL);
+    key TEXT NOT NULL, run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, time REAL NOT NULL,
+    why TEXT NOT NULL);
 """
 """`calls`: finished ones. `intents`: sent and not finished. `lost`: attempts whose reply never came and which may have
 been paid (the process died, a timeout, a broken connection)."""
+
+CALL_FIELDS = (
+    *("key", "request", "reply", "outcome", "run", "entry", "role", "model"),
+    *("prompt_tokens", "completion_tokens", "cost", "sends", "ms", "time"),
+)
+"""The columns of `calls`, in order."""
 
 _GROUP = 512
 
@@ -141,4 +148,6 @@ def write_error(path: Path, error: Exception) -> SeedmillError:
     name = getattr(error, "sqlite_errorname", "")
     if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
         return SeedmillError(f"{path} is damaged: {error}", "move that one file away; only its calls are asked again")
-    return SeedmillError(f"the ledger {path} cannot be written: {error}", "is the folder there, writable, and not full?")
+    return SeedmillError(
+        f"the ledger {path} cannot be written: {error}", "is the folder there, writable, and not full?"
+    )

@@ -134,4 +134,3 @@ def _connector_reason(error: BaseException) -> str:
 def open_wire(spec: ModelSpec) -> Wire:
     """The transport for a model."""
     return SdkWire(spec)
-

@@ -78,7 +78,9 @@ class Filter:
             elif isinstance(settings, Mapping):
                 chosen[name] = {**chosen.get(name, {}), **settings}
             else:
-                hint = f"write '{name}: {{}}' for its defaults; it knows: {', '.join(_parameters(name)) or 'no setting'}"
+                hint = (
+                    f"write '{name}: {{}}' for its defaults; it knows: {', '.join(_parameters(name)) or 'no setting'}"
+                )
                 raise UsageError(f"filter: rule '{name}' takes a mapping of settings, not {settings!r}", hint)
         return chosen
 
@@ -197,9 +199,7 @@ def _regex_check(reason: str, item: Mapping[str, str]) -> Check:
         cause = str(error).split("\n\nThis error")[0].strip().splitlines()[-1].removeprefix("error: ")
         hint = "Rust syntax: no look-around and no back-references; quote it with '' in YAML"
         raise UsageError(f"filter: the regex of the custom rule '{reason}' is not valid: {cause}", hint) from error
-    return Check(
-        reason=reason, field=column, when=found, value=pl.col(column).str.extract(pattern, 0), scope="record"
-    )
+    return Check(reason=reason, field=column, when=found, value=pl.col(column).str.extract(pattern, 0), scope="record")
 
 
 def _sql_check(reason: str, sql: str) -> Check:
@@ -210,7 +210,9 @@ def _sql_check(reason: str, sql: str) -> Check:
         dtype = _SAMPLE.select(condition.alias("condition")).schema["condition"]
     except pl.exceptions.ColumnNotFoundError as error:
         missing = re.search(r'"([^"]+)"', str(error))
-        raise _unknown(f"column '{missing[1] if missing else sql}' in {rule[8:]}", missing[1] if missing else sql, _SAMPLE.columns) from error
+        raise _unknown(
+            f"column '{missing[1] if missing else sql}' in {rule[8:]}", missing[1] if missing else sql, _SAMPLE.columns
+        ) from error
     except (pl.exceptions.PolarsError, ValueError) as error:
         cause = str(error).strip().splitlines()[0]
         raise UsageError(f"{rule} is not valid: {cause}", f"a condition on the columns {columns}") from error

@@ -39,10 +39,7 @@ class Fix:
         """The block with mended texts."""
         numbered = block.with_row_index("row")
         flat = {
-            column: numbered.select("row", column)
-            .filter(pl.col(column).list.len() > 0)
-            .explode(column)
-            .unnest(column)
+            column: numbered.select("row", column).filter(pl.col(column).list.len() > 0).explode(column).unnest(column)
             for column in _CONVERSATIONS
         }
         slots = [(column, part) for column in _CONVERSATIONS for part in _PARTS]

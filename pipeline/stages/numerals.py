@@ -120,7 +120,10 @@ def _keys_of(text: str) -> Iterator[tuple[str, ...]]:
     text = _plain_digits(text)
     for match in re.finditer(r"(?:\d+(?:\.\d+)?\s?[亿億万萬千百]\s?){1,3}\d*", text):
         total = sum(
-            (Decimal(n) * 10 ** _SCALES.get(unit, 0) for n, unit in re.findall(r"(\d+(?:\.\d+)?)\s?([亿億万萬千百]?)", match[0])),
+            (
+                Decimal(n) * 10 ** _SCALES.get(unit, 0)
+                for n, unit in re.findall(r"(\d+(?:\.\d+)?)\s?([亿億万萬千百]?)", match[0])
+            ),
             Decimal(0),
         )
         yield (f"={total.normalize():f}",)

@@ -170,12 +170,12 @@ class SelfInstruct:
         return prompts
 
     def _notes(self, pool: TaskPool) -> dict[str, int]:
-        notes = +pool.notes
+        notes = pool.notes.copy()
         notes["calls_for_tasks"] = pool.calls
         if not pool.full:
             notes["short_of_target"] = self.target - pool.finished
             notes["dried_up"] = int(pool.dry)
-        return {name: notes[name] for name in sorted(notes)}
+        return {name: notes[name] for name in sorted(notes) if notes[name]}
 
 
 def _as_seeds(block: pl.DataFrame) -> pl.DataFrame:

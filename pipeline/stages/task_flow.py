@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STOPS = {"en": ["\nTask:"], "zh": ["\n任务："]}
 """Where a completion has gone on to a task of its own."""
 
-_YES_NO = re.compile(r"\W*(?:(yes|是)|(no|否|不是))(?!\w*[a-z])", re.IGNORECASE)
+_YES_NO = re.compile(r"\W*(?:(yes|是)|(no|否|不是))(?![a-z])", re.IGNORECASE)
 _VERDICT_TOKENS = {"chat": 512, "completion": 4}
 """A reasoning model needs room to think before its one word; a completion is cut after it."""
 
@@ -161,6 +161,9 @@ class TaskFlow:
                 batch.drop(record, "after-target")
                 return None
             heard.append(reply.text)
+            if (fault := unusable(reply)) in ("refused", "content-filter"):
+                batch.drop(record, str(fault), raw=reply.text)
+                return None
             if verdict := _YES_NO.match(reply.text):
                 kind = "classification" if verdict[1] else "generation"
                 return replace(record, tags={**record.tags, "task_type": kind}), kind

@@ -63,7 +63,7 @@ class TaskPool:
         """Whether too few of the latest calls' tasks were new."""
         if len(self._recent) < self._limits.patience:
             return False
-        new, listed = (sum(column) for column in zip(*self._recent, strict=True))
+        new, listed = sum(new for new, _ in self._recent), sum(listed for _, listed in self._recent)
         return listed == 0 or new < self._limits.min_novel * listed
 
     @property

@@ -33,7 +33,7 @@ def answer(cue: Cue) -> str:
 
 
 def sentences(cue: Cue, size: int, closing: bool = False, about: str | None = None) -> str:
-    """Whole sentences on the text at hand (or `about` another), in all at least `size` words (in Chinese `2 * size` characters)."""
+    """Whole sentences on the text at hand, or `about` another; `size` words or more (Chinese: twice the characters)."""
     dice, words = cue.dice, cue.grammar
     subject = _subject(cue, cue.text if about is None else about)
     found: list[str] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,11 @@ class FakeProvider:
         if self._thread is not None and self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_PATIENCE)
+
+    @property
+    def pid(self) -> int:
+        """The process that plays it."""
+        return os.getpid() if self._process is None else self._process.pid
 
     def bill(self) -> dict[str, Any]:
         """GET /fake/bill."""

@@ -173,7 +173,9 @@ def validate(path: Path, body: Mapping[str, Any]) -> None:
         raise Objection(400, "'stop' must be text or a list of texts", param="stop")
     if not isinstance(body.get("response_format") or {}, dict):
         raise Objection(400, "'response_format' must be an object", param="response_format")
-    if not isinstance(body.get("logprobs", 0), int | None) or (path == "completions" and (body.get("logprobs") or 0) > 20):
+    if not isinstance(body.get("logprobs", 0), int | None) or (
+        path == "completions" and (body.get("logprobs") or 0) > 20
+    ):
         raise Objection(400, "'logprobs' must be true or false in a chat, 0 to 20 in a completion", param="logprobs")
     for name, low, high in _RANGES:
         value = body.get(name)

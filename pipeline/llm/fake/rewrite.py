@@ -11,6 +11,7 @@ def rewrite(cue: Cue) -> str:
     Faults at the stated shares: `unchanged`, `leaked` (words of the prompt come first), `refusal`, `empty`.
     """
     dice, words, text = cue.dice, cue.grammar, cue.text.strip()
+    one_line = cue.question.path == "completions"  # lists of examples, a line each, which a line break would end
     slip, how = cue.slip(), cue.params.get("how", "constraint")
     if slip == "unchanged":
         return text
@@ -21,15 +22,14 @@ def rewrite(cue: Cue) -> str:
     if how == "broaden":
         new = words.sentence("task", dice)
     elif how == "input":
-        new = f"{text}\n{words.sentence('data_input', dice)}"
+        new = f"{text} {words.sentence('data_line', dice)}" if one_line else f"{text}\n{words.sentence('data', dice)}"
     else:
-        new = _joined(text, words.sentence("constraint", dice), cue.tongue == "zh")
+        between = "\n" if "\n" in text and not one_line else "" if cue.tongue == "zh" else " "
+        new = _joined(text, between, words.sentence("constraint", dice), "。" if cue.tongue == "zh" else ".")
     return f"{cue.params.get('leak', 'The rewritten prompt:')}\n{new}" if slip == "leaked" else new
 
 
-def _joined(text: str, clause: str, chinese: bool) -> str:
-    """Instruction and clause as sentences; a clause after several lines stands on a line of its own."""
-    stop = "。" if chinese else "."
+def _joined(text: str, between: str, clause: str, stop: str) -> str:
+    """Instruction and clause, each with a stop at its end."""
     closed = text if not text or text[-1] in _STOPS else text + stop
-    between = "\n" if "\n" in text else "" if chinese else " "
     return f"{closed}{between}{clause}{stop}"

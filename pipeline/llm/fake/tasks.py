@@ -26,8 +26,8 @@ def tasks(cue: Cue) -> str:
     prompt = cue.text
     open_end = _OPEN_END.search(prompt)
     number = int(open_end[1]) if open_end else _named(cue, "first_in") or _last_number(prompt) + 1
-    count = _named(cue, "count_in") or (_named(cue, "last_in") or number - 1 + cue.params.get("count", 10)) - number + 1
-    count = max(1, count)
+    last = _named(cue, "last_in") or number + cue.params.get("count", 10) - 1
+    count = max(1, _named(cue, "count_in") or last - number + 1)
     fields = cue.params.get("fields", "auto")
     plain = fields == "instruction" or (fields == "auto" and not _LABEL.search(prompt))
     demonstrations = [d for d in _DEMONSTRATION.findall(prompt) if not _LABEL.match(d)]

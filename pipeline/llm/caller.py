@@ -1,0 +1,182 @@
+"""Makes calls: an event loop in a thread behind plain futures, over a ledger and under limits."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.llm.body import Call, compose
+from pipeline.llm.flights import Flights, Line, count_reused
+from pipeline.llm.ledger import Ledger, Reader
+from pipeline.llm.limits import Gate
+from pipeline.llm.models import ModelSpec
+from pipeline.llm.request import Reply, Request
+from pipeline.llm.usage import Meter, Usage
+from pipeline.llm.wire import Wire, open_wire
+
+_RATES = ("requests_per_minute", "tokens_per_minute")
+
+
+def _silent(sentence: str) -> None:
+    """Tells nobody."""
+
+
+class Caller:
+    """Finds calls in the ledger, or makes them: single flight, intent, limits, wire, ledger, reply.
+
+    Works in the driver, or in an actor that owns some shards of the ledger: all arguments are picklable. Its methods
+    may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, ModelSpec],
+        ledger: Path,
+        run: str,
+        *,
+        shards: Sequence[int] | None = None,
+        share: float = 1.0,
+        patience: float = 60.0,
+        notice: Callable[[str], None] = _silent,
+        connect: Callable[[ModelSpec], Wire] = open_wire,
+    ) -> None:
+        """Take the ledger and start.
+
+        Args:
+            specs: the models by role; embedded ones must be served (see `local.serving`).
+            ledger: the ledger's folder.
+            run: name of the run, noted with every call.
+            shards: the ledger shards whose calls this Caller makes, all by default.
+            share: this Caller's part of each model's limits, when several share the shards.
+            patience: seconds to wait for another run that holds the ledger.
+            notice: told once who that is.
+            connect: makes the transport of a model.
+
+        Raises:
+            SeedmillError: the ledger cannot be written, or another run does not let go of it.
+        """
+        self.specs = {role: _part(spec, share) for role, spec in specs.items()}
+        self._meter = Meter()
+        self._reader = Reader(ledger)
+        self._ledger = Ledger(ledger, run, shards, patience, notice)
+        self._found = self._ledger.found_in_flight
+        self._inbox: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._flights = Flights(_lines(self.specs, connect), self._ledger, self._reader, self._meter, self._post)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
+        self._thread.start()
+        self._closed = False
+
+    def find(self, call: Call) -> Reply | None:
+        """The reply, when the ledger holds it; counted as reused."""
+        reading = self._reader.find(call.key)
+        if reading is None:
+            return None
+        count_reused(self._meter, call.entry, reading)
+        return reading.reply(call.key, reused=True)
+
+    def send(self, call: Call) -> Future[Reply]:
+        """Have the call made, unless it is under way or has just become durable. The future cannot be cancelled.
+
+        It raises ModelError when the endpoint refuses us for good, SeedmillError when the ledger cannot be written,
+        and CancelledError when the call was released before it was sent.
+        """
+        if self._closed:
+            raise RuntimeError("this Caller is closed")
+        future: Future[Reply] = Future()
+        future.set_running_or_notify_cancel()
+        self._post(self._flights.take, call, future)
+        return future
+
+    def release(self, keys: Sequence[str]) -> None:
+        """One asker no longer wants these calls: the ones not sent are dropped, the others not tried again."""
+        self._post(self._flights.release, keys)
+
+    def submit(self, request: Request, entry: str = "") -> Future[Reply]:
+        """The reply to one request, from the ledger or from the model."""
+        if request.role not in self.specs:
+            raise unknown_role(request.role, self.specs)
+        call = compose(self.specs[request.role], request, entry)
+        reply = self.find(call)
+        if reply is None:
+            return self.send(call)
+        future: Future[Reply] = Future()
+        future.set_result(reply)
+        return future
+
+    def usage(self, entry: str | None = None) -> Usage:
+        """What was used, by one entry or by all since the start."""
+        return replace(self._meter.usage(entry), in_flight_found_at_open=self._found)
+
+    def close(self) -> None:
+        """Drop what was not sent, wait for what was, and let go of the ledger."""
+        if self._closed:
+            return
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(self._flights.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._ledger.close()
+
+    def __enter__(self) -> "Caller":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _post(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function on the loop, in order; waking the loop is dear, so one waking serves all that have come."""
+        with self._lock:
+            awake = bool(self._inbox)
+            self._inbox.append((function, arguments))
+        if not awake:
+            # When the loop is closed, what the ledger's threads still had to say concerns nobody.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        with self._lock:
+            came, self._inbox = self._inbox, []
+        for function, arguments in came:
+            try:
+                function(*arguments)
+            except Exception as error:  # a bug; the others must not wait for ever because of it
+                self._loop.call_exception_handler({"message": f"{function} failed", "exception": error})
+
+
+def _part(spec: ModelSpec, share: float) -> ModelSpec:
+    """A model with a part of its limits."""
+    if share == 1.0:
+        return spec
+    rates: dict[str, Any] = {name: None if (rate := getattr(spec, name)) is None else rate * share for name in _RATES}
+    return replace(spec, concurrency=max(1, round(spec.concurrency * share)), **rates)
+
+
+def _lines(specs: Mapping[str, ModelSpec], connect: Callable[[ModelSpec], Wire]) -> dict[str, Line]:
+    """A line per role; roles that ask one model with one key share a gate and the strictest of their rates."""
+    groups: dict[tuple[str | None, ...], list[ModelSpec]] = {}
+    for spec in specs.values():
+        groups.setdefault((spec.base_url, spec.model, spec.api_key_env), []).append(spec)
+    lines = {}
+    for members in groups.values():
+        given = {name: [rate for s in members if (rate := getattr(s, name)) is not None] for name in _RATES}
+        rates: dict[str, Any] = {name: min(found, default=None) for name, found in given.items()}
+        gate = Gate(concurrency=max(s.concurrency for s in members), **rates)
+        for spec in members:
+            lines[spec.role] = Line(spec, gate, connect(spec))
+    return lines
+
+
+def unknown_role(role: str, specs: Mapping[str, ModelSpec]) -> UsageError:
+    """The error of a stage that names a model role the recipe does not define."""
+    return UsageError(f"there is no model role '{role}'", f"roles of this recipe: {', '.join(specs)}")

@@ -1,0 +1,289 @@
+"""Evol-Instruct: each task made harder or rarer, round by round, and failed evolutions eliminated."""
+
+from collections import Counter, deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, cast
+
+from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request, unusable
+from pipeline.errors import UsageError
+from pipeline.llm.flow import Flow, Unavailable, converse
+from pipeline.llm.request import Profile, Reply, Request
+from pipeline.prompt import Prompt, load_prompt
+from pipeline.record import Drop, Message, Record, derived_id
+from pipeline.stage import Outcome, Stream, Tools
+from pipeline.stages.elimination import answer_fault, copied, text_fault, verdict
+from pipeline.stages.task_markup import Language
+
+OPERATORS = ("add_constraints", "deepen", "concretize", "add_reasoning", "complicate_input", "broaden")
+"""WizardLM's operators: five that go into depth, and one into breadth."""
+
+_LASTING_TAGS = ("category", "topic", "domain", "subject")
+"""What remains true of a task when it is rewritten; its difficulty, verb and kind may not."""
+
+_STOPS = {"en": ["\nTask:", "\n\n"], "zh": ["\n任务：", "\n\n"]}
+
+_ROOTS = 200
+"""Incoming records whose lineages make up one outcome."""
+
+
+@dataclass(slots=True)
+class Lineage:
+    """What became of one incoming record."""
+
+    root: Record
+    kept: list[Record] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
+    derived: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvolInstruct:
+    """Evolves every incoming task by one operator a round.
+
+    A child is a new record with its own answer; it never inherits the parent's. An evolution that fails is a drop with
+    the evidence, and the parent tries again in the next round. Records that are no single question (several turns,
+    tools, preference data) pass unchanged, counted as `not_evolvable`.
+
+    Source: Xu et al., WizardLM (2023): six operators at equal probability, 4 rounds, temperature 1 and top_p 0.95.
+
+    Attributes:
+        operators: weight of each operator that may be chosen.
+        rounds: evolutions in a row; each starts from the latest child.
+        keep: `all` keeps every generation; `last` only the latest, its forebears being dropped as `superseded`.
+        answer: ask for the child's answer at once. Without it two of the four eliminations cannot be made, and an
+            answer stage must follow.
+        language: of the prompts and the tasks.
+        prompt: file used in place of our prompts, whatever the operator; see `{{task}}` and `{{operator}}`.
+        judge: role of the model that is asked whether a child demands more than its parent; `none` for no judge.
+        window: calls under way at once.
+        temperature: for evolving; `top_p` and `max_tokens` likewise.
+        judge_max_tokens: room for a verdict; a reasoning judge needs more.
+        answer_system: system message for the answers.
+    """
+
+    scope: ClassVar[Literal["dataset"]] = "dataset"
+
+    operators: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(OPERATORS, 1.0),
+        metadata={"schema": {"propertyNames": {"enum": list(OPERATORS)}, "minProperties": 1}},
+    )
+    rounds: int = field(default=1, metadata={"schema": {"minimum": 1}})
+    keep: Literal["all", "last"] = "all"
+    answer: bool = True
+    language: Language = "en"
+    model: str = "default"
+    judge: str | None = field(default="default", metadata={"role": True})
+    window: int = field(default=64, metadata={"schema": {"minimum": 1}})
+    prompt: str | None = field(default=None, metadata={"file": True})
+    temperature: float = 1.0
+    top_p: float = 0.95
+    max_tokens: int = field(default=2048, metadata={"schema": {"minimum": 1}})
+    judge_max_tokens: int = field(default=256, metadata={"schema": {"minimum": 1}})
+    answer_system: str | None = None
+    answer_temperature: float = TEMPERATURE
+    answer_max_tokens: int = field(default=MAX_TOKENS, metadata={"schema": {"minimum": 1}})
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.operators) - set(OPERATORS)):
+            raise UsageError(f"unknown operator '{unknown[0]}'", f"operators: {', '.join(OPERATORS)}")
+        if min(self.operators.values(), default=0.0) < 0 or sum(self.operators.values()) <= 0:
+            raise UsageError("the operators' weights must not be negative, and one must be above 0")
+
+    def run(self, stream: Stream, tools: Tools) -> Iterator[Outcome]:
+        """Each record followed by its descendants, in the order of the rounds."""
+        evolution = _Evolution(self, tools)
+        waiting: deque[Record] = deque()
+
+        def flows() -> Iterator[Flow[Lineage]]:
+            for record in stream.records():
+                waiting.append(record)
+                yield evolution.lineage(record)
+
+        done: list[Lineage] = []
+        unavailable: list[str] = []
+        results = cast(Generator[Lineage | Unavailable, None, None], converse(tools.llm, flows(), self.window))
+        with closing(results):
+            for number, result in enumerate(results, 1):
+                root = waiting.popleft()
+                if isinstance(result, Unavailable):
+                    unavailable.append(root.id)
+                else:
+                    done.append(result)
+                tools.progress(number, stream.rows)
+                if number % _ROOTS == 0:
+                    yield _outcome(done, unavailable)
+                    done, unavailable = [], []
+        yield _outcome(done, unavailable)
+
+
+class _Evolution:
+    """The flows of one run of the stage."""
+
+    def __init__(self, stage: EvolInstruct, tools: Tools) -> None:
+        self.stage = stage
+        self.tools = tools
+        self.profile = tools.model(stage.model)
+        self.profile.require_language(stage.language)
+        self.operators = [name for name in OPERATORS if stage.operators.get(name)]
+        self.weights = [stage.operators[name] for name in self.operators]
+        style = self.profile.style
+        self.prompts = {
+            name: load_prompt(
+                f"evol_instruct.{name}.{style}.{stage.language}",
+                ("task", "operator"),
+                stage.prompt,
+                chat=style == "chat",
+            )
+            for name in self.operators
+        }
+        self.judge: Profile | None = None
+        if stage.judge not in (None, "none"):
+            self.judge = tools.model(str(stage.judge))
+            name = f"evol_instruct.judge.{self.judge.style}.{stage.language}"
+            self.judge_prompt = load_prompt(name, ("first", "second"), chat=self.judge.style == "chat")
+
+    def lineage(self, root: Record) -> Flow[Lineage]:
+        """The rounds of one record."""
+        lineage = Lineage(root)
+        family = [root]
+        if _evolvable(root):
+            for number in range(1, self.stage.rounds + 1):
+                child = yield from self._child(root, family[-1], number, lineage)
+                if child:
+                    family.append(child)
+        else:
+            lineage.notes["not_evolvable"] += 1
+        lineage.kept = family if self.stage.keep == "all" else family[-1:]
+        superseded = family[: len(family) - len(lineage.kept)]
+        for parent, child in zip(superseded, family[1:], strict=False):
+            lineage.drops.append(Drop(record=parent, reason="superseded", detail={"by": child.id}))
+        return lineage
+
+    def _child(
+        self, root: Record, parent: Record, number: int, lineage: Lineage
+    ) -> Generator[Request, Reply, Record | None]:
+        """One evolution: the child, or None when it failed and has been dropped."""
+        stage = self.stage
+        dice = self.tools.draw(root.id, f"operator {number}")
+        operator = dice.choices(self.operators, self.weights)[0]
+        prompt = self.prompts[operator]
+        reply = yield self._evolve_request(parent, operator, number)
+        lineage.derived += 1
+        text = reply.text.strip()
+        child = self._record(parent, operator, number, text, reply)
+
+        def fail(reason: str, **detail: Any) -> None:
+            lineage.drops.append(Drop(record=child, reason=reason, detail={"operator": operator, **detail}))
+
+        fault = unusable(reply)
+        fault = (
+            "empty" if fault == "empty-output" else fault or text_fault(parent.question, text, prompt, stage.language)
+        )
+        if fault:
+            leak = copied(parent.question, text, prompt, stage.language) if fault == "prompt-leak" else None
+            fail(fault, of="task", parent=parent.id, **({"words": leak} if leak else {}))
+            return None
+        if self.judge:
+            equal, heard = yield from self._judged(parent, child, lineage)
+            child = replace(child, calls=(*child.calls, *(r.key for r in heard)))
+            if equal is not False:
+                fail("no-gain" if equal else "verdict-unclear", parent=parent.id, replies=[r.text for r in heard])
+                return None
+        if not stage.answer:
+            return child
+        reply = yield self._answer_request(child)
+        child = replace(child, calls=(*child.calls, reply.key))
+        if fault := unusable(reply) or answer_fault(reply.text, stage.language):
+            fail(fault, of="answer", raw=reply.text)
+            return None
+        return replace(child, messages=(*child.messages, Message(role="assistant", content=reply.text.strip())))
+
+    def _judged(
+        self, parent: Record, child: Record, lineage: Lineage
+    ) -> Generator[Request, Reply, tuple[bool | None, list[Reply]]]:
+        """Whether parent and child are equal to the judge; asked again once if the reply says neither."""
+        heard: list[Reply] = []
+        for sample in (0, 1):
+            heard.append((yield self._judge_request(parent, child, sample)))
+            equal = verdict(heard[-1].text, self.stage.language)
+            if equal is not None:
+                return equal, heard
+            lineage.notes["asked_again"] += sample == 0
+        return None, heard
+
+    def _record(self, parent: Record, operator: str, number: int, text: str, reply: Reply) -> Record:
+        system = tuple(m for m in parent.messages if m.role == "system")
+        lasting = {key: value for key, value in parent.tags.items() if key in _LASTING_TAGS}
+        return Record(
+            id=derived_id(self.tools.entry, (parent.id,), number),
+            messages=(*system, Message(role="user", content=text)) if text else system,
+            language=parent.language or self.stage.language,
+            tags={**lasting, "operator": operator, "round": str(number)},
+            source="evol-instruct",
+            method=operator,
+            parents=(parent.id,),
+            model=reply.model,
+            prompt=self.prompts[operator].ref,
+            license=parent.license,
+            calls=(reply.key,),
+        )
+
+    def _evolve_request(self, parent: Record, operator: str, number: int) -> Request:
+        stage = self.stage
+        params = {
+            "temperature": stage.temperature,
+            "top_p": stage.top_p,
+            "max_tokens": stage.max_tokens,
+            "seed": self.tools.draw(parent.id, f"evolve {number}").randrange(2**31),
+        }
+        values = {"task": parent.question, "operator": operator}
+        return _request(self.profile, self.prompts[operator], values, params, _STOPS[stage.language])
+
+    def _judge_request(self, parent: Record, child: Record, sample: int) -> Request:
+        assert self.judge is not None
+        params = {"temperature": 0.0, "max_tokens": self.stage.judge_max_tokens}
+        values = {"first": parent.question, "second": child.question}
+        return replace(_request(self.judge, self.judge_prompt, values, params, ["\n"]), sample=sample)
+
+    def _answer_request(self, child: Record) -> Request:
+        return answer_request(
+            child,
+            self.profile,
+            seed=self.tools.seed,
+            system=self.stage.answer_system,
+            temperature=self.stage.answer_temperature,
+            max_tokens=self.stage.answer_max_tokens,
+        )
+
+
+def _request(
+    profile: Profile, prompt: Prompt, values: dict[str, str], params: dict[str, Any], stops: list[str]
+) -> Request:
+    """The prompt in the model's style; only a completion needs to be told where to stop."""
+    if profile.style == "chat":
+        return Request(role=profile.role, messages=prompt.messages(**values), params=params)
+    return Request(role=profile.role, prompt=prompt.render(**values), params={**params, "stop": stops})
+
+
+def _evolvable(record: Record) -> bool:
+    """Whether the record is one question, perhaps with its answer."""
+    roles = [m.role for m in record.messages if m.role != "system"]
+    single = roles in (["user"], ["user", "assistant"]) and bool(record.question.strip())
+    preference = (record.chosen, record.rejected, record.label) != (None, None, None)
+    return single and record.tools is None and not preference
+
+
+def _outcome(lineages: list[Lineage], unavailable: list[str]) -> Outcome:
+    notes = Counter[str]()
+    for lineage in lineages:
+        notes.update(lineage.notes)
+    return Outcome.of(
+        [record for lineage in lineages for record in lineage.kept],
+        [drop for lineage in lineages for drop in lineage.drops],
+        derived=sum(lineage.derived for lineage in lineages),
+        notes={name: notes[name] for name in sorted(notes) if notes[name]},
+        unavailable=tuple(unavailable),
+    )
