@@ -22,12 +22,12 @@ def alpaca(min_words: int = 4, max_words: int = 150) -> tuple[Check, ...]:
     words = pl.col("instruction").str.count_matches(r"\S+")
     return (
         Check(
-            reason="alpaca_length",
+            reason="alpaca-length",
             field="instruction",
             when=(words < min_words) | (words > max_words),
             value=words,
         ),
-        matching("alpaca_blocked_word", "instruction", rf"(?i)\b(?:{BLOCKED})\b"),
-        matching("alpaca_program", "instruction", r"^Write a program"),
-        matching("alpaca_start", "instruction", rf"^[{_PUNCTUATION}[^\x00-\x7f]]"),
+        matching("alpaca-blocked-word", "instruction", rf"(?i)\b(?:{BLOCKED})\b"),
+        matching("alpaca-program", "instruction", r"^Write a program"),
+        matching("alpaca-start", "instruction", rf"^[{_PUNCTUATION}[^\x00-\x7f]]"),
     )

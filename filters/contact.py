@@ -64,9 +64,9 @@ def contact(email: bool = True, phone: bool = True, key: bool = True) -> tuple[C
         key: look for API keys, private keys and tokens.
     """
     looked_for = (
-        (email, "email_address", EMAIL, MADE_UP_EMAIL),
-        (phone, "phone_number", PHONE, MADE_UP_PHONE),
-        (key, "secret_key", SECRET, MADE_UP_SECRET),
+        (email, "email-address", EMAIL, MADE_UP_EMAIL),
+        (phone, "phone-number", PHONE, MADE_UP_PHONE),
+        (key, "secret-key", SECRET, MADE_UP_SECRET),
     )
     return tuple(
         Check(

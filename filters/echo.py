@@ -22,25 +22,25 @@ def echo(min_chars: int = 12) -> tuple[Check, ...]:
     chosen, rejected = (pl.col(name).list.eval(_CONTENT).list.join("\n") for name in ("chosen", "rejected"))
     return (
         Check(
-            reason="output_is_input",
+            reason="output-is-input",
             field="output",
             when=(pl.col("output") == pl.col("input")) & (input != ""),
             value=pl.col("output"),
         ),
         Check(
-            reason="output_is_instruction",
+            reason="output-is-instruction",
             field="output",
             when=(instruction == output) & long,
             value=pl.col("output"),
         ),
         Check(
-            reason="input_is_instruction",
+            reason="input-is-instruction",
             field="input",
             when=(instruction == input) & long,
             value=pl.col("input"),
         ),
         Check(
-            reason="chosen_is_rejected",
+            reason="chosen-is-rejected",
             field="chosen",
             when=chosen == rejected,
             value=chosen,

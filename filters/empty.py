@@ -16,13 +16,13 @@ def empty() -> tuple[Check, ...]:
     blank = {name: pl.col(name).str.contains(BLANK) for name in ("instruction", "input", "output")}
     return (
         Check(
-            reason="empty_output",
+            reason="empty-output",
             field="output",
             when=blank["output"] & ~pl.col("excused"),
             value=pl.col("output"),
         ),
         Check(
-            reason="empty_instruction",
+            reason="empty-instruction",
             field="instruction",
             when=blank["instruction"] & blank["input"],
             value=pl.col("instruction"),

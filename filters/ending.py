@@ -54,14 +54,14 @@ def ending(min_chars: int = 200, min_line: int = 40) -> tuple[Check, ...]:
     tail = _TEXT.str.tail(60)
     return (
         Check(
-            reason="unclosed_code",
+            reason="unclosed-code",
             field="output",
             when=pl.col("final") & (fences % 2 == 1),
             value=tail,
             gate=pl.col("output").str.contains("```", literal=True),
         ),
         Check(
-            reason="unfinished_ending",
+            reason="unfinished-ending",
             field="output",
             when=(unfinished | cut) & ~pl.col("output").str.contains(_CODE),
             value=tail,

@@ -121,7 +121,7 @@ _MARKER = any_of(
     r"\[(?:end of text|EOS|END)\]",
     r"<END>",
 )
-_STOP_MARKER = rf"(^|[^\s]|\n|[\p{{P}}]\s+)(?:\s*{_MARKER})+\s*$"
+_STOP_MARKER = rf"(?:^\s*|(\S)|\s*\n\s*|(\p{{P}})\s+){_MARKER}(?:\s*{_MARKER})*\s*$"
 _TRAILING_HASHES = r"\s*\n#{2,}\s*$"
 
 
@@ -132,7 +132,7 @@ def stop_markers(text: pl.Expr) -> pl.Expr:
     """
     tail = text.str.tail(40)
     needed = tail.str.contains(_MARKER) & ~text.str.contains("<s>", literal=True)
-    cut = pl.when(needed).then(text.str.replace(_STOP_MARKER, "${1}")).otherwise(text)
+    cut = pl.when(needed).then(text.str.replace(_STOP_MARKER, "${1}${2}")).otherwise(text)
     return pl.when(tail.str.contains(_TRAILING_HASHES)).then(cut.str.replace(_TRAILING_HASHES, "")).otherwise(cut)
 
 
@@ -156,13 +156,13 @@ def whitespace(text: pl.Expr) -> pl.Expr:
 
 
 FIXES: dict[str, Fix] = {
-    "control_characters": Fix(control_characters, (*WRITTEN, "tool")),
-    "literal_escapes": Fix(literal_escapes),
-    "html_entities": Fix(html_entities),
-    "stop_markers": Fix(stop_markers),
-    "no_input": Fix(no_input, ("input",)),
-    "no_input_phrase": Fix(no_input_phrase, ("input",)),
-    "output_label": Fix(output_label, ("assistant",)),
+    "control-characters": Fix(control_characters, (*WRITTEN, "tool")),
+    "literal-escapes": Fix(literal_escapes),
+    "html-entities": Fix(html_entities),
+    "stop-markers": Fix(stop_markers),
+    "no-input-marker": Fix(no_input, ("input",)),
+    "no-input-phrase": Fix(no_input_phrase, ("input",)),
+    "output-label": Fix(output_label, ("assistant",)),
     "whitespace": Fix(whitespace),
 }
 """Name -> fix, in the order in which they are applied by default."""

@@ -47,7 +47,7 @@ def _wanted(allow: tuple[str, ...], min_confidence: float) -> tuple[Check, ...]:
     found = pl.col("text_language")
     sure = (found != "und") & (pl.col("text_language_confidence") >= min_confidence)
     other = sure & ~found.is_in([tag.split("-")[0] for tag in allow])
-    return (Check(reason="unwanted_language", field="text", when=other, value=found, scope="record"),)
+    return (Check(reason="unwanted-language", field="text", when=other, value=found, scope="record"),)
 
 
 def _same(min_confidence: float) -> tuple[Check, ...]:
@@ -62,7 +62,7 @@ def _same(min_confidence: float) -> tuple[Check, ...]:
         quoted = quoted | ((given == tag) & ~asked.is_in(["ja", tag]) & asks(letters))
     free = quoted | asks(NAMES_A_LANGUAGE) | pl.col("output").str.contains(CODE)
     check = Check(
-        reason="answer_in_another_language",
+        reason="answer-in-another-language",
         field="output",
         when=(asked.is_in(own) | given.is_in(own) | long) & ~free,
         value=pl.format("{} -> {}", asked, given),

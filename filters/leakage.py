@@ -52,13 +52,13 @@ def leakage() -> tuple[Check, ...]:
     code = pl.col("output").str.contains("```")
     other = ~(asks(_ON_TOPIC) | code)
     return (
-        matching("chat_token", "output", CHAT_TOKENS, given=other),
-        matching("chat_token", "instruction", CHAT_TOKENS, given=~asks(_ON_TOPIC)),
-        matching("prompt_marker", "output", REWRITING, given=other),
-        matching("prompt_marker", "instruction", REWRITING),
-        matching("prompt_marker", "instruction", LABELLED_INSTRUCTION),
-        matching("prompt_marker", "output", SECTIONS, given=other),
-        matching("prompt_marker", "output", LABELLED_FIELDS, given=other),
-        matching("prompt_marker", "output", NO_INPUT, given=~(code | asks(NO_INPUT))),
-        matching("prompt_marker", "instruction", NO_INPUT),
+        matching("chat-token", "output", CHAT_TOKENS, given=other),
+        matching("chat-token", "instruction", CHAT_TOKENS, given=~asks(_ON_TOPIC)),
+        matching("prompt-marker", "output", REWRITING, given=other),
+        matching("prompt-marker", "instruction", REWRITING),
+        matching("prompt-marker", "instruction", LABELLED_INSTRUCTION),
+        matching("prompt-marker", "output", SECTIONS, given=other),
+        matching("prompt-marker", "output", LABELLED_FIELDS, given=other),
+        matching("prompt-marker", "output", NO_INPUT, given=~(code | asks(NO_INPUT))),
+        matching("prompt-marker", "instruction", NO_INPUT),
     )

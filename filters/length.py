@@ -29,13 +29,13 @@ def length(
     scope: Literal["turn", "record"] = "record" if field == "text" else "turn"
     judged = ~pl.col("excused") if field == "output" else pl.lit(True)
     sizes = {"words": pl.col(f"{field}_words"), "chars": pl.col(field).str.len_chars()}
-    limits = [("too_short", "words", min_words), ("too_short", "chars", min_chars)]
-    limits += [("too_long", "words", max_words), ("too_long", "chars", max_chars)]
+    limits = [("too-short", "words", min_words), ("too-short", "chars", min_chars)]
+    limits += [("too-long", "words", max_words), ("too-long", "chars", max_chars)]
     return tuple(
         Check(
-            reason=f"{reason}_{field}",
+            reason=f"{reason}-{field}",
             field=field,
-            when=judged & (sizes[unit] < limit if reason == "too_short" else sizes[unit] > limit),
+            when=judged & (sizes[unit] < limit if reason == "too-short" else sizes[unit] > limit),
             value=sizes[unit],
             scope=scope,
         )

@@ -15,4 +15,4 @@ def merged() -> tuple[Check, ...]:
     The English pattern is AlpacaDataCleaned's; alpaca_data.json has 37 such outputs. The Chinese one is its
     counterpart for prompts in BELLE's manner.
     """
-    return (matching("merged_records", "output", MERGED),)
+    return (matching("merged-record", "output", MERGED),)

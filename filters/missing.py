@@ -79,23 +79,23 @@ def missing(image: bool = True, attachment: bool = True, figure: bool = True, ur
     told = pl.col("instruction").str.contains(r"\n|\d.*\d.*\d|[\"“《「]|https?:|[:：]\s*\S")
     if image:
         checks += [
-            matching("image_in_question", "input", IMAGE_IN_PROMPT),
-            matching("image_in_question", "instruction", IMAGE_IN_PROMPT, given=short),
-            matching("image_in_answer", "output", IMAGE_IN_ANSWER, given=~(code | asks(r"(?i)markdown|\burl\b"))),
-            matching("missing_image", "instruction", PICTURE_ASKED, given=bare & short & ~told),
-            matching("missing_image", "instruction", PICTURE_ASKED_ZH, given=bare & short & ~told),
+            matching("image-in-question", "input", IMAGE_IN_PROMPT),
+            matching("image-in-question", "instruction", IMAGE_IN_PROMPT, given=short),
+            matching("image-in-answer", "output", IMAGE_IN_ANSWER, given=~(code | asks(r"(?i)markdown|\burl\b"))),
+            matching("missing-image", "instruction", PICTURE_ASKED, given=bare & short & ~told),
+            matching("missing-image", "instruction", PICTURE_ASKED_ZH, given=bare & short & ~told),
         ]
     if attachment:
-        checks.append(matching("missing_attachment", "instruction", ATTACHED, given=bare & short))
+        checks.append(matching("missing-attachment", "instruction", ATTACHED, given=bare & short))
     if figure:
         shown = code | asks(r"(?i)figure|image|picture|photo|diagram|illustrat|screenshot|[图圖]|附件")
-        checks.append(matching("missing_figure", "output", FIGURE_IN_ANSWER, given=~shown))
+        checks.append(matching("missing-figure", "output", FIGURE_IN_ANSWER, given=~shown))
     if url:
         given = pl.concat_str("instruction", "input", separator="\n")
         address = pl.col("output").str.replace_all(EXAMPLE_URL, "").str.extract(URL, 0)
         checks.append(
             Check(
-                reason="invented_url",
+                reason="invented-url",
                 field="output",
                 when=address.is_not_null() & ~given.str.contains(address, literal=True),
                 value=address,

@@ -52,6 +52,6 @@ def placeholder() -> tuple[Check, ...]:
     """
     named = pl.col("instruction").str.contains(r"(?i)\bn/a\b|not applicable|不适用")
     return (
-        matching("placeholder_output", "output", OUTPUT, given=~named),
-        matching("placeholder_input", "input", INPUT),
+        matching("placeholder-output", "output", OUTPUT, given=~named),
+        matching("placeholder-input", "input", INPUT),
     )

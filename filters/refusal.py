@@ -138,8 +138,8 @@ def refusal(declines: bool = True, self_talk: bool = True, asks_for_input: bool 
     if self_talk:
         off_topic = free & ~asks(_ABOUT_MACHINES)
         checks += [
-            matching("ai_self_talk", "output", SELF_TALK, given=off_topic, hints=_SELF_HINTS + _SELF_HINTS_2),
-            matching("ai_self_talk", "output", SELF_TALK_ZH, given=off_topic),
+            matching("ai-self-talk", "output", SELF_TALK, given=off_topic, hints=_SELF_HINTS + _SELF_HINTS_2),
+            matching("ai-self-talk", "output", SELF_TALK_ZH, given=off_topic),
         ]
     if declines:
         unasked = free & ~pl.col("instruction").str.contains(_MAY_REFUSE)
@@ -151,7 +151,7 @@ def refusal(declines: bool = True, self_talk: bool = True, asks_for_input: bool 
     if asks_for_input:
         alone = (pl.col("turn") == 0) & (pl.col("turns") == 1)
         checks += [
-            matching("asks_for_input", "output", ASKS_FOR_INPUT, given=alone),
-            matching("asks_for_input", "output", ASKS_FOR_INPUT_ZH, given=alone),
+            matching("asks-for-input", "output", ASKS_FOR_INPUT, given=alone),
+            matching("asks-for-input", "output", ASKS_FOR_INPUT_ZH, given=alone),
         ]
     return tuple(checks)

@@ -42,21 +42,21 @@ def repetition(
     distinct_characters = characters.list.n_unique() / characters.list.len()
     return (
         Check(
-            reason="repeated_sentences",
+            reason="repeated-sentences",
             field="output",
             when=prose & (sentences.list.len() >= 8) & (repeated > max_repeated_sentences),
             value=repeated.round(3),
             gate=gate,
         ),
         Check(
-            reason="repeated_words",
+            reason="repeated-words",
             field="output",
             when=unbroken & (words.list.len() >= 60) & (distinct_words < min_distinct_words),
             value=distinct_words.round(3),
             gate=gate,
         ),
         Check(
-            reason="repeated_characters",
+            reason="repeated-characters",
             field="output",
             when=unbroken & (characters.list.len() >= 200) & (distinct_characters < min_distinct_characters),
             value=distinct_characters.round(3),

@@ -13,7 +13,7 @@ def roles() -> tuple[Check, ...]:
     """Object when the roles do not alternate as trainers require (FastChat's cleaning, LLaMA-Factory's loader)."""
     return (
         Check(
-            reason="wrong_role_order",
+            reason="wrong-role-order",
             field="roles",
             when=~pl.col("roles").str.contains(ORDER),
             value=pl.col("roles"),

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pipeline.llm.request import Profile, Reply, Request
+from pipeline.llm.request import Profile, Request
 from pipeline.prompt import load_prompt
 from pipeline.record import Message, Record, digest, joined
 
@@ -65,18 +65,6 @@ def answer_request(
     params["stop"] = list(STOPS[language])
     text = prompt.render(system=lead, question=turns)
     return Request(role=profile.role, prompt=text, params=params, sample=sample)
-
-
-def unusable(reply: Reply) -> str | None:
-    """Why a reply is no answer, as a drop's reason, or None.
-
-    `truncated` (cut off at max_tokens), `content-filter`, `refused` (by the server, for this very input) or
-    `empty-output`.
-    """
-    reasons = {"length": "truncated", "content_filter": "content-filter", "refused": "refused"}
-    if reply.outcome in reasons:
-        return reasons[reply.outcome]
-    return None if reply.text.strip() else "empty-output"
 
 
 def _question(record: Record, system: str | None) -> tuple[Message, ...]:

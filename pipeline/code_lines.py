@@ -11,7 +11,8 @@ _SURE = re.compile(
     | \#\s*include\s*[<"].*|\#\s*define\s+\w+.*|using\s+namespace\s+\w+;
     | (?:public|private|protected|static|final)\s+[\w<>\[\],\s]+[\w)]\s*[({;=].*
     | (?:function|func|fn)\s+\w+\s*\(.*|(?:var|let|const)\s+[\w{}\[\],\s]+=.*
-    | SELECT\s.+\sFROM\s.*|SELECT\s+(?:DISTINCT\s+)?[\w.*,\s()]+$|INSERT\s+INTO\s.*|UPDATE\s+\w+\s+SET\s.*|DELETE\s+FROM\s.*
+    | SELECT\s.+\sFROM\s.*|SELECT\s+(?:DISTINCT\s+)?[\w.*,\s()]+$
+    | INSERT\s+INTO\s.*|UPDATE\s+\w+\s+SET\s.*|DELETE\s+FROM\s.*
     | (?:CREATE|ALTER|DROP)\s+(?:TABLE|VIEW|DATABASE|INDEX)\s.*
     | <\?(?:php|xml)\b.*|<!DOCTYPE\s.*
     )""",
@@ -23,7 +24,8 @@ _LIKELY = re.compile(
     r"""^\s*(?:
       (?:if|elif|while|for|with|switch|catch|else\s+if)\b.*[()=<>\[\]].*[:{)]\s*$|for\s+\w+(?:,\s*\w+)*\s+in\s+\S+:\s*$
     | (?:else|try|finally|do)\s*[:{]\s*$|except\b[\w\s,.()]*:\s*$|(?:if|while|elif)\s+(?:not\s+)?[\w.]+:\s*$
-    | return(?:\s+-?[\w.]+(?:\s*[-+*/%,]\s*[\w.]+)*)?;?\s*$|return\s.*[(\["'{].*[)\]}"';]\s*$|(?:break|continue);?\s*$|pass\s*$
+    | return(?:\s+-?[\w.]+(?:\s*[-+*/%,]\s*[\w.]+)*)?;?\s*$|return\s.*[(\["'{].*[)\]}"';]\s*$
+    | (?:break|continue);?\s*$|pass\s*$
     | [A-Za-z_$][\w.$]*(?:\[[^\]]*\])?\s*(?:=|\+=|-=|\*=|/=|:=)\s*
         (?:["'\[({].*|[\w.$]+[(\[].*|-?[\w.]+(?:\s*[-+*/%]\s*[\w.()]+)*;?\s*$)
     | [A-Za-z_$][\w.$]*\(.*\)\s*[;:{]?\s*$

@@ -16,6 +16,21 @@ from pipeline.record import Record, source_id
 
 _LISTED = 10
 
+LOSSES = {
+    "separate-input": "have their input joined to the instruction",
+    "thinking": "are written without the reasoning before the answer",
+    "name": "are written without the names of speakers",
+    "weight": "are written without the weights of turns",
+    "tool-call-id": "are written without the ids of tool calls",
+    "text-beside-tool-call": "are written without the text beside a tool call",
+    "extra": "have a column of their own whose name the format uses itself",
+    "turn-keys": "are written without unknown keys of single turns",
+    "tags": "are written without some of their tags",
+    "scores": "are written without their scores",
+    "provenance": "are written without parents, model, prompt and calls",
+}
+"""What a format may leave behind, as formats name it, and how to say it after a number of rows."""
+
 
 @dataclass(kw_only=True)
 class Conversion:
@@ -57,7 +72,7 @@ class Conversion:
     def _lines(self) -> Iterator[str]:
         yield f"{self.written:,} rows written to {self.output} as {self.format}"
         for what, count in sorted(self.lost.items()):
-            yield f"  {count:,} without their {what}: {self.format} cannot carry it"
+            yield f"  {count:,} {LOSSES[what]}"
         for reason, count in sorted(self.dropped.items()):
             yield f"  {count:,} not written: {reason}"
         yield from (f"    {line}" for line in self.first)

@@ -43,6 +43,7 @@ _HELD = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
 _SHORTEST_HELD = 16
 _SHOWN = 5
 _BATCH_ROWS = 2_000
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,12 @@ def leaks_in(name: str, path: Path, held: Mapping[str, str] | None = None) -> It
 def _lines(path: Path, held: Mapping[str, str]) -> Iterator[tuple[int, bytes]]:
     marks = [mark.encode() for mark in (*_MARKS, *held.values())]
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if any(mark in line for mark in marks):
-                yield number, line
+        start = 1
+        while lines := file.readlines(_BLOCK_BYTES):
+            block = b"".join(lines)
+            if here := [mark for mark in marks if mark in block]:
+                yield from ((number, line) for number, line in enumerate(lines, start) if any(m in line for m in here))
+            start += len(lines)
 
 
 def _parquet_rows(path: Path, held: Mapping[str, str]) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,6 @@ SUMS = "SHA256SUMS"
 """The file of a release that lists its others, as `sha256sum` writes it; what it lists is ours."""
 
 _LOCAL = "manifest.json"
-_DATA = "data/"
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def local_files(folder: Path) -> dict[str, Path]:
         UsageError: there is no such folder, or nothing in it.
     """
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    files = {name: path for name, path in found.items() if not _hidden(name) and name != _LOCAL}
+    files = {name: path for name, path in found.items() if not hidden(name) and name != _LOCAL}
     if not files:
         raise UsageError(f"there is nothing to publish in {folder}", "export the run first: seedmill run … --to export")
     return files
@@ -143,7 +142,7 @@ def compare(files: Mapping[str, Path], there: Mapping[str, HubFile], listed: Ite
         listed: paths that our last release listed; None when no release there is ours, and so nothing to be deleted.
     """
     sizes = {name: path.stat().st_size for name, path in files.items()}
-    ours = set() if listed is None else {SUMS, *listed} | {name for name in there if name.startswith(_DATA)}
+    ours = set() if listed is None else {SUMS, *listed}
     stale = [name for name in there if name not in files]
     equal = {name for name in files if name in there and _same(files[name], there[name])}
     changes = {name: Change(name, size, there[name].size if name in there else None) for name, size in sizes.items()}
@@ -152,8 +151,8 @@ def compare(files: Mapping[str, Path], there: Mapping[str, HubFile], listed: Ite
         added=_sorted(changes[name] for name in files if name not in there),
         changed=_sorted(changes[name] for name in files if name in there and name not in equal),
         unchanged=_sorted(changes[name] for name in equal),
-        deleted=_sorted(gone[name] for name in stale if name in ours and not _hidden(name)),
-        left=_sorted(gone[name] for name in stale if name not in ours or _hidden(name)),
+        deleted=_sorted(gone[name] for name in stale if name in ours and not hidden(name)),
+        left=_sorted(gone[name] for name in stale if name not in ours or hidden(name)),
     )
 
 
@@ -187,7 +186,8 @@ def _same(path: Path, there: HubFile) -> bool:
     return git_oid(path) == there.oid if there.sha256 is None else sha256_of(path) == there.sha256
 
 
-def _hidden(name: str) -> bool:
+def hidden(name: str) -> bool:
+    """Whether a file, or a folder it is in, begins with a dot: never published and never deleted."""
     return any(part.startswith(".") for part in name.split("/"))
 
 

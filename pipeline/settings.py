@@ -12,16 +12,22 @@ _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 def settings_schema(stage: type) -> dict[str, Any]:
     """JSON Schema of the settings that a stage class accepts, from its field annotations.
 
-    A field's metadata may add schema keywords under `schema` (such as minimum).
+    A field's metadata may add schema keywords under `schema` (such as minimum), and under `key` a name in recipes that
+    Python would not allow.
     """
     hints = typing.get_type_hints(stage)
     settings = [f for f in fields(stage) if f.init]
     return {
         "type": "object",
         "additionalProperties": False,
-        "properties": {f.name: {**_schema(hints[f.name]), **f.metadata.get("schema", {})} for f in settings},
-        "required": [f.name for f in settings if _is_required(f)],
+        "properties": {_key(f): {**_schema(hints[f.name]), **f.metadata.get("schema", {})} for f in settings},
+        "required": [_key(f) for f in settings if _is_required(f)],
     }
+
+
+def _key(field: Field[Any]) -> str:
+    key: str = field.metadata.get("key", field.name)
+    return key
 
 
 def _is_required(field: Field[Any]) -> bool:
@@ -51,7 +57,8 @@ def _schema(hint: Any) -> dict[str, Any]:
 def coerced(stage: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values that passed the schema, as the fields' types: lists become tuples, whole numbers floats."""
     hints = typing.get_type_hints(stage)
-    return {key: _coerce(hints[key], value) for key, value in values.items()}
+    names = {_key(f): f.name for f in fields(stage) if f.init}
+    return {names[key]: _coerce(hints[names[key]], value) for key, value in values.items()}
 
 
 def _coerce(hint: Any, value: Any) -> Any:

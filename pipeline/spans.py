@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from pipeline.code_lines import code_runs
@@ -70,7 +71,7 @@ class Protected:
             "missing": tuple(n for n in own if n not in counts),
             "repeated": tuple(n for n in own if counts[n] > 1),
             "unknown": tuple(sorted(n for n in counts if n not in own)),
-            "out of order": tuple(a for a, b in zip(in_order, in_order[1:], strict=False) if a > b),
+            "out of order": tuple(a for a, b in pairwise(in_order) if a > b),
         }
         return {problem: numbers for problem, numbers in problems.items() if numbers}
 
@@ -94,7 +95,10 @@ def protect(text: str, first: int = 0) -> Protected:
     taken: list[tuple[int, int, bool]] = []
     for matches, block in _finders(text):
         _take(taken, matches, block)
-    parts, spans, blocks, at = [], [], set(), 0
+    parts: list[str] = []
+    spans: list[str] = []
+    blocks: set[int] = set()
+    at = 0
     for start, end, block in _merged(text, sorted(taken)):
         if block:
             blocks.add(first + len(spans))

@@ -307,6 +307,7 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
 
 class _Door(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes; else each reply waits for the client's delayed ACK
     hub: LocalHub
 
     def do_GET(self) -> None:

@@ -116,6 +116,16 @@ def test_function_calls_of_sharegpt_are_openai_tool_calls() -> None:
     assert read("messages", openai) == record
 
 
+@pytest.mark.parametrize(
+    "arguments", ["[" * 100_000, "NaN", '{"a": 1, "a": 2}', "9" * 5_000, "not JSON", '"text"', '{"a": 1}']
+)
+def test_arguments_that_are_no_canonical_json_stay_text(arguments: str) -> None:
+    calls = dumps([{"type": "function", "function": {"name": "f", "arguments": arguments}}])
+    record = Record(id="x", messages=(USER, Message(role="assistant", content="", tool_calls=calls)))
+    assert json.loads(FORMATS["sharegpt"].write(record)["conversations"][1]["value"])["arguments"] == arguments
+    assert there_and_back(FORMATS["sharegpt"], record) == record
+
+
 def test_messages_know_old_and_new_ways_of_openai() -> None:
     calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     row = {
@@ -312,8 +322,8 @@ BAD_ROWS = [
     ("alpaca", {"instruction": "a", "output": "c", "history": "b"}, "wrong-type", "history"),
     ("alpaca", {"instruction": "a", "output": "c", "history": [["q", "a"], ["q"]]}, "wrong-type", "history[1]"),
     ("alpaca", {"instruction": "a", "output": "c", "history": [["q", 1]]}, "wrong-type", "history[0]"),
-    ("alpaca", {"instruction": "a", "output": "c", "tools": "[{"}, "malformed-tools", "tools"),
-    ("alpaca", {"instruction": "a", "output": "c", "tools": "[] []"}, "malformed-tools", "tools"),
+    ("alpaca", {"instruction": "a", "output": "c", "tools": "[{"}, "bad-json-text", "tools"),
+    ("alpaca", {"instruction": "a", "output": "c", "tools": "[] []"}, "bad-json-text", "tools"),
     ("alpaca", {"instruction": "a", "output": "c", "tools": 3}, "malformed-tools", "tools"),
     ("alpaca", {"instruction": "a", "output": "c", "[]": 3}, "reserved-column", "[]"),
     ("alpaca", {"instruction": "a", "chosen": 1, "rejected": "r"}, "wrong-type", "chosen"),
@@ -327,7 +337,7 @@ BAD_ROWS = [
     ("sharegpt", turn(**{"from": 1}), "wrong-type", "conversations[0].from"),
     ("sharegpt", turn(weight="heavy"), "wrong-type", "conversations[0].weight"),
     ("sharegpt", turn(weight=True), "wrong-type", "conversations[0].weight"),
-    ("sharegpt", turn(**{"from": "function_call"}), "malformed-tools", "conversations[0].value"),
+    ("sharegpt", turn(**{"from": "function_call"}), "bad-json-text", "conversations[0].value"),
     ("sharegpt", turn(**{"from": "function_call", "value": "[1]"}), "malformed-tools", "conversations[0].value[0]"),
     ("sharegpt", turn(**{"from": "function_call", "value": "{}"}), "malformed-tools", "conversations[0].value[0]"),
     ("messages", {"messages": [{"role": "user", "content": None}]}, "wrong-type", "messages[0].content"),
@@ -346,6 +356,7 @@ BAD_ROWS = [
     ("records", {"messages": [], "scores": [{"key": "a", "value": "b"}]}, "wrong-type", "scores"),
     ("records", {"messages": [], "parents": [1]}, "wrong-type", "parents"),
     ("records", {"messages": [], "extra": "[]"}, "wrong-type", "extra"),
+    ("records", {"messages": [], "extra": "{"}, "bad-json-text", "extra"),
 ]
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.convert import convert
+from pipeline.convert import LOSSES, convert
 from pipeline.errors import DataError, UsageError
 from pipeline.formats import FORMATS
 from pipeline.formats.reading import Example, examples
+from pipeline.record import Message, Record
 
 
 def turns(*pairs: tuple[str, str]) -> dict[str, object]:
@@ -59,6 +60,35 @@ def test_the_sentence_names_counts_files_and_lines(source: Path) -> None:
     assert f"{source}:3: tool-turns: alpaca cannot hold this row" in sentence
     assert "1 not written: tool-turns" in sentence
     assert str(source.with_name("out.jsonl.drops.jsonl")) in sentence
+
+
+def test_every_loss_that_a_format_names_can_be_said(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    speaking = {
+        "role": "assistant",
+        "content": "so",
+        "thinking": "hm",
+        "name": "kim",
+        "weight": 1,
+        "tool_calls": [call],
+    }
+    chat = {"messages": [{"role": "user", "content": "a", "extra": 1}, speaking]}
+    whole = FORMATS["records"].write(
+        Record(
+            id="x",
+            messages=(Message(role="user", content="a"),),
+            input="i",
+            tags={"mood": "gay"},
+            scores={"a": 1.0},
+            model="m",
+            extra=json.dumps({"conversations": 1, "[]": {"messages.7": {"k": 1}}}),
+        )
+    )
+    source = tmp_path / "in.json"
+    source.write_text(json.dumps([chat, whole]))
+    done = convert(source, "sharegpt", tmp_path / "out.json")
+    assert set(done.lost) == set(LOSSES)
+    assert all(f"1 {LOSSES[slug]}" in done.sentence() for slug in LOSSES)
 
 
 def test_a_long_list_of_drops_is_cut_in_the_sentence_but_not_in_the_file(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from pipeline.formats.elements import Unreadable
 from pipeline.formats.files import expand
 from pipeline.formats.reading import PATIENCE, Example, examples, format_named
 from pipeline.formats.writing import write_rows
+from pipeline.stage import Stream, merged
+from pipeline.stages.read import Read
+from tests.doubles import lend
 
 A, B, C = ({"instruction": text, "input": "", "output": text.upper()} for text in "abc")
 TA, TB, TC = (json.dumps(row) for row in (A, B, C))
@@ -32,7 +35,7 @@ def read(path: Path) -> tuple[str, list[tuple[str, int]]]:
             kept += "".join(fields["messages"][0].content for fields in item.records)
         else:
             drops.append((item.reason, item.line))
-            assert item.error
+            assert item.error.encode("utf-8")
             item.raw.encode("utf-8")
             assert len(item.raw) <= 2_000
     return kept, drops
@@ -153,6 +156,16 @@ BROKEN: dict[str, tuple[bytes, str, list[tuple[str, int]]]] = {
         "b",
         [("duplicate-key", 1)],
     ),
+    "a key twice that cannot be shown": (
+        f'{TA}\n{{"\\ud800": 1, "\\ud800": 2}}\n{TC}'.encode(),
+        "ac",
+        [("duplicate-key", 2)],
+    ),
+    "a key twice that is not UTF-8": (
+        f"[{TA},\n".encode() + b'{"\xff": 1, "\xff": 2},\n' + f"{TC}]".encode(),
+        "ac",
+        [("bad-utf8", 2)],
+    ),
     "a number of 5,000 digits": (
         f'[{TA},\n{{"instruction": "b", "n": {"7" * 5000}}},\n{TC}]'.encode(),
         "ac",
@@ -200,21 +213,21 @@ BROKEN: dict[str, tuple[bytes, str, list[tuple[str, int]]]] = {
         "ac",
         [("malformed-json", 6)],
     ),
-    "lines in gzip, cut": (gzip.compress(f"{TA}\n{NOISY}\n{TC}".encode())[:-200], "a", [("damaged-gzip", 2)]),
+    "lines in gzip, cut": (gzip.compress(f"{TA}\n{NOISY}\n{TC}".encode())[:-200], "a", [("damaged-file", 2)]),
     "array in gzip, cut": (
         gzip.compress(f"[{TA},\n{NOISY},\n{TC}]".encode())[:-200],
         "a",
-        [("malformed-json", 2), ("damaged-gzip", 2)],
+        [("malformed-json", 2), ("damaged-file", 2)],
     ),
     "gzip with a wrong checksum": (
         gzip.compress(f"{TA}\n{TB}\n".encode())[:-8] + b"\0" * 8,
         "ab",
-        [("damaged-gzip", 3)],
+        [("damaged-file", 3)],
     ),
     "array in gzip with a wrong checksum": (
         gzip.compress(PRETTY.encode())[:-8] + b"\0" * 8,
         "abc",
-        [("damaged-gzip", 17)],
+        [("damaged-file", 17)],
     ),
     "parquet with null and bytes": (
         parquet_bytes([{**A, "blob": None}, {**B, "instruction": None}, {**C, "blob": b"\xff"}]),
@@ -247,6 +260,41 @@ def _damage(cut: int) -> int:
     return last_open if last_open > last_close else cut
 
 
+PIECES = [b"{", b"[", b'"', b"\\", b"\xff", b"\\ud800", b"NaN", b"\n", b",", b"}", b"]", b"1e999", b"\0"]
+
+
+def mutated(content: bytes, random: random.Random) -> bytes:
+    data = bytearray(content)
+    for _ in range(random.choice([1, 1, 2, 5])):
+        place = random.randrange(len(data) + 1)
+        match random.randrange(4):
+            case 0:
+                data[place : place + 1] = random.randbytes(1)
+            case 1:
+                del data[place:]
+            case 2:
+                del data[place : place + random.randrange(1, 9)]
+            case _:
+                data[place:place] = random.choice(PIECES)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_any_damage_is_drops_or_a_sentence_and_can_be_stored(tmp_path: Path, name: str) -> None:
+    path, generator, sentences = tmp_path / "data.json", random.Random(name), list[DataError]()
+    for _ in range(25):
+        path.write_bytes(mutated(WHOLE[name], generator))
+        try:
+            outcome = merged(list(Read(data=(str(path),)).run(Stream(()), lend())))
+        except DataError as error:
+            sentences.append(error)
+            continue
+        assert outcome.derived == outcome.kept.height + outcome.drops.height > 0
+        outcome.kept.write_parquet(tmp_path / "kept")
+        outcome.drops.write_parquet(tmp_path / "drops")
+    assert all(error.message.startswith(str(path)) and error.hint for error in sentences)
+
+
 def test_a_damaged_piece_is_shown_from_its_first_character(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_bytes(f"[{TA},\n  ".encode() + b'{"instruction": "\xff' + b"x" * 5_000 + b'"}]')
@@ -264,7 +312,7 @@ def test_a_damaged_parquet_file_gives_its_rows_before_the_damage(tmp_path: Path)
     content[start : start + 3_000] = b"\xff" * 3_000
     path.write_bytes(content)
     found = list(examples(path))
-    assert [item.reason for item in found if isinstance(item, Unreadable)] == ["damaged-parquet"]
+    assert [item.reason for item in found if isinstance(item, Unreadable)] == ["damaged-file"]
     kept = [item.records[0]["messages"][0].content for item in found if isinstance(item, Example)]
     assert len(kept) >= 8_000
     assert kept == [row["instruction"] for row in rows[: len(kept)]]
@@ -319,6 +367,7 @@ HOPELESS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "cut parquet": (content(parquet_bytes(list(ROWS))[:-40]), "is not whole parquet", "fetch it again"),
     "an object without rows": (content(b'{"version": 1, "name": "x"}'), "no list of objects", "one a line"),
     "an object with two lists": (content(json.dumps({"train": ROWS, "test": ROWS}).encode()), "2 lists", "one list"),
+    "an object whose keys are not UTF-8": (content(b'{"\xff": 1}'), "keys '\\xff'", "one a line"),
     "an object of rows": (content(json.dumps({"1": A, "2": B}).encode()), "keys '1', '2'", "JSON array"),
     "rows of no known format": (content(b'{"question": "a"}\n' * 3), "keys 'question'", "formats: records, seeds"),
 }
@@ -363,6 +412,10 @@ def test_a_named_format_reads_rows_that_do_not_speak_for_it(tmp_path: Path) -> N
     assert [type(item) for item in found] == [Example, Unreadable]
     assert isinstance(found[1], Unreadable)
     assert (found[1].reason, found[1].field) == ("missing-field", "instruction")
+    path.write_text('{"instruction": "a", "response": "b"}')
+    assert [type(item) for item in examples(path, format_named("alpaca"))] == [Example]
+    path.write_text(json.dumps({"data": ROWS}))
+    assert [type(item) for item in examples(path, format_named("alpaca"))] == [Example] * 3
     with pytest.raises(UsageError, match="there is no format 'alpacca'") as caught:
         format_named("alpacca")
     assert "sharegpt" in (caught.value.hint or "")
@@ -371,6 +424,7 @@ def test_a_named_format_reads_rows_that_do_not_speak_for_it(tmp_path: Path) -> N
 def test_globs_name_their_hits_in_order_and_paths_go_first(tmp_path: Path) -> None:
     for name in ("b.json", "a.json", "c.txt", "x[1].json"):
         (tmp_path / name).write_text("[]")
+    (tmp_path / "d.json").mkdir()
     found = expand([str(tmp_path / "x[1].json"), str(tmp_path / "*.json")])
     assert [path.name for path in found] == ["x[1].json", "a.json", "b.json", "x[1].json"]
     with pytest.raises(DataError, match="no such file"):

@@ -12,7 +12,10 @@ from pipeline.llm.fake.replies import say
 from pipeline.llm.fake.script import load_script
 from pipeline.prompt import _PLACEHOLDER, _SECTION, Prompt
 
-PROMPTS = sorted((Path(__file__).parent.parent / "pipeline" / "prompts").glob("*.txt"))
+FILES = sorted((Path(__file__).parent.parent / "pipeline" / "prompts").glob("*.txt"))
+PROMPTS = [path for path in FILES if ".rubric." not in path.name]
+"""A rubric is asked within another prompt, never alone."""
+
 SCRIPT = load_script()
 
 
@@ -107,11 +110,11 @@ OPERATORS = ("add_constraints", "deepen", "concretize", "add_reasoning", "compli
 @pytest.mark.parametrize("path", [p for o in OPERATORS for p in named(f"evol_instruct.{o}.")], ids=lambda p: p.stem)
 def test_an_evolution_is_of_the_task_in_the_prompt(path: Path) -> None:
     task = "列出三种\n常见的水果。" if path.stem.endswith(".zh") else "Name three\ncommon fruits."
-    made = replies(path, 150, task=task)
+    made = replies(path, 100, task=task)
     if ".broaden." in path.stem:
-        assert sum(task in text for text in made) < 20
-        assert len(set(made)) > 100
+        assert sum(task in text for text in made) < 15
+        assert len(set(made)) > 70
     else:
-        assert sum(text.startswith(task) and text != task for text in made) > 110
+        assert sum(text.startswith(task) and text != task for text in made) > 70
         assert task in made
         assert any("\n" in text.removeprefix(task) for text in made if text.startswith(task)) == (".chat." in path.stem)

@@ -12,10 +12,11 @@ from jsonschema import Draft202012Validator
 from pipeline.llm.fake import tokens
 from pipeline.llm.fake.completion import complete
 from pipeline.llm.fake.cue import tongue_of
+from pipeline.llm.fake.lexicon import PROTECTED, language_of, lexicon, translated
 from pipeline.llm.fake.question import Objection, Question
 from pipeline.llm.fake.replies import say
 from pipeline.llm.fake.script import parse_script
-from pipeline.llm.fake.translate import PROTECTED, lexicon, named_language
+from pipeline.llm.fake.translate import named_language
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
@@ -176,6 +177,13 @@ def test_answers_are_about_the_question_and_as_long_as_asked() -> None:
     chinese = reply("长江有多长？", kind="answer")
     assert len(HAN.findall(chinese)) > 0.7 * len(chinese)
     assert reply("长江有多长？", kind="answer", language="en").isascii()
+
+
+@pytest.mark.parametrize("code", sorted(lexicon()))
+def test_a_question_in_another_language_is_answered_in_it(code: str) -> None:
+    asked = translated("Why does the river near our village freeze so late in winter?", code)
+    assert language_of(asked) == code
+    assert language_of(reply(asked, kind="answer")) == code
 
 
 ANSWER_FAULTS = {

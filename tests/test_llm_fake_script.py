@@ -9,7 +9,8 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.llm.fake.check import schema
 from pipeline.llm.fake.faults import choose
-from pipeline.llm.fake.grammar import grammar, read_data
+from pipeline.llm.fake.grammar import grammar
+from pipeline.llm.fake.lexicon import lexicon
 from pipeline.llm.fake.question import Question
 from pipeline.llm.fake.replies import KINDS
 from pipeline.llm.fake.script import load_script, parse_script
@@ -156,4 +157,4 @@ def test_the_words_are_complete() -> None:
         follows = {follow for alternatives in rules.values() for parts in alternatives for _, follow in parts if follow}
         assert follows <= {*rules, "subject"}
     assert set(grammar("en").rules) - set(grammar("zh").rules) <= {"purpose", "goods2", "duration_noun"}
-    assert all(len(words) >= 40 for words in read_data("lexicon.yaml").values())
+    assert all(len(words) == len(set(words)) >= 80 for words in lexicon().values())

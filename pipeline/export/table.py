@@ -15,8 +15,8 @@ from pipeline.formats.turns import chat
 from pipeline.record import MESSAGE_FIELDS, Message, Record
 
 GROUP_ROWS = 5_000
-SHARD_ROWS = 100_000
-"""Rows of a row group and of a file, whatever the blocks were: equal rows are equal bytes."""
+GROUPS_A_SHARD = 20
+"""Rows of a row group and groups of a file, whatever the blocks were: equal rows are equal bytes."""
 
 _CALL = pa.struct(
     [
@@ -63,19 +63,22 @@ class Table:
         files: what has been written.
     """
 
-    def __init__(self, folder: Path, survey: Survey) -> None:
+    def __init__(
+        self, folder: Path, survey: Survey, group_rows: int = GROUP_ROWS, groups_a_shard: int = GROUPS_A_SHARD
+    ) -> None:
         self.schema = table_schema(survey)
         self.rows = self.arrow_bytes = 0
         self.lost: Counter[str] = Counter()
         self.files: list[Path] = []
-        self._folder = folder
+        self._folder, self._group_rows, self._groups_a_shard = folder, group_rows, groups_a_shard
+        self._groups = 0
         self._waiting: list[Record] = []
         self._writer: Any = None
 
     def add(self, record: Record) -> None:
         """Append one record."""
         self._waiting.append(record)
-        if len(self._waiting) == GROUP_ROWS:
+        if len(self._waiting) == self._group_rows:
             self._write()
 
     def close(self) -> None:
@@ -93,11 +96,12 @@ class Table:
             self._writer = pq.ParquetWriter(path, self.schema, compression="zstd", compression_level=3, version="2.6")
         table = self._table(self._waiting)
         if table.num_rows:
-            self._writer.write_table(table, row_group_size=GROUP_ROWS)
+            self._writer.write_table(table)
+        self._groups += 1
         self.rows += table.num_rows
         self.arrow_bytes += table.nbytes
         self._waiting = []
-        if self.rows % SHARD_ROWS == 0:
+        if self._groups % self._groups_a_shard == 0:
             self._writer.close()
             self._writer = None
 

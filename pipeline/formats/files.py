@@ -25,6 +25,7 @@ _HEAD = 65_536
 _PARQUET_BATCH = 2_000
 _BREAKS = (EOFError, OSError, zlib.error)
 """What reading a damaged gzip file raises, sooner or later."""
+_PARQUET_BREAKS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 _OTHER_KINDS = (
     (b"PK\x03\x04", "a zip archive", "unpack it first"),
@@ -47,11 +48,15 @@ def expand(patterns: Iterable[str]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        hits = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+        hits = [pattern] if Path(pattern).exists() else _files_of(pattern)
         if not hits:
             raise DataError(f"{pattern}: no such file", _MISSING_HINT)
         found.extend(Path(hit) for hit in hits)
     return found
+
+
+def _files_of(pattern: str) -> list[str]:
+    return sorted(hit for hit in glob.glob(pattern, recursive=True) if Path(hit).is_file())
 
 
 def rows(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable]:
@@ -142,7 +147,7 @@ def _lines(path: Path) -> Iterator[Row | Unreadable]:
                     raw = line.strip().decode("utf-8", "surrogateescape")
                     yield Unreadable(number, "bad-utf8", f"not UTF-8 at byte {error.start + 1} of the line", shown(raw))
         except _BREAKS as error:
-            yield Unreadable(number + 1, "damaged-gzip", str(error), "")
+            yield Unreadable(number + 1, "damaged-file", str(error), "")
 
 
 def _whole(path: Path) -> tuple[str, str | None]:
@@ -166,7 +171,7 @@ def _array(path: Path) -> Iterator[Row | Unreadable]:
     text, damage = _whole(path)
     yield from elements(text, _start(text) + 1, "]")
     if damage is not None:
-        yield Unreadable(text.count("\n") + 1, "damaged-gzip", damage, "")
+        yield Unreadable(text.count("\n") + 1, "damaged-file", damage, "")
 
 
 def _object(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable]:
@@ -185,11 +190,11 @@ def _object(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable]:
             yield from elements(text, lists[0], "]", alone=False)
         else:
             found = f"{len(lists)} lists of objects" if lists else "no list of objects"
-            keys = ", ".join(f"'{key}'" for key in list(value)[:8])
+            keys = shown(", ".join(f"'{key}'" for key in list(value)[:8]))
             hint = "write the rows as a JSON array or one a line, or keep one list of rows in the object"
             raise DataError(f"{path}: is one object (keys {keys}) with {found} in it, not a dataset", hint)
     if damage is not None:
-        yield Unreadable(text.count("\n") + 1, "damaged-gzip", damage, "")
+        yield Unreadable(text.count("\n") + 1, "damaged-file", damage, "")
 
 
 def _damaged_object(text: str, start: int, bad: Bad) -> Iterator[Row | Unreadable]:
@@ -206,7 +211,7 @@ def _parquet(path: Path) -> Iterator[Row | Unreadable]:
     number = 0
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except _PARQUET_BREAKS as error:
         raise DataError(f"{path}: is not whole parquet: {error}", "it may be cut off; fetch it again") from None
     with file:
         try:
@@ -214,8 +219,8 @@ def _parquet(path: Path) -> Iterator[Row | Unreadable]:
                 for value in batch.to_pylist():
                     number += 1
                     yield _parquet_row(number, value)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            yield Unreadable(number + 1, "damaged-parquet", f"cannot be read from row {number + 1} on: {error}", "")
+        except _PARQUET_BREAKS as error:
+            yield Unreadable(number + 1, "damaged-file", f"cannot be read from row {number + 1} on: {error}", "")
 
 
 def _parquet_row(number: int, value: Any) -> Row | Unreadable:

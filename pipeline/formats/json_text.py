@@ -66,8 +66,8 @@ def bare_calls(tool_calls: str) -> Any:
 
 def _parsed_if_canonical(arguments: str) -> Any:
     try:
-        parsed = json.loads(arguments)
-    except ValueError:
+        parsed = decode_line(arguments)
+    except Bad:
         return arguments
     return parsed if not isinstance(parsed, str) and dumps(parsed) == arguments else arguments
 
@@ -77,4 +77,4 @@ def loads(value: str, field: str) -> Any:
     try:
         return decode_line(value.strip())
     except Bad as bad:
-        raise Bad("malformed-tools", f"{field} is not JSON: {bad.error}", field) from None
+        raise Bad("bad-json-text", f"{field} is not JSON: {bad.error}", field) from None

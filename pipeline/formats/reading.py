@@ -1,6 +1,6 @@
 """A file's rows as what they say of records, whatever the file's container and format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
     by_keys: dict[tuple[str, ...], Format | None] = {}
     seen = unknown = 0
     first_unknown = ""
-    for row in rows(path, lambda value: format is not None or recognised(value) is not None):
+    for row in rows(path, lambda value: _is_row(value, format)):
         seen += 1
         if isinstance(row, Unreadable):
             yield row
@@ -59,8 +59,15 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
     if not seen:
         raise DataError(f"{path}: holds no rows", "check that it was written to its end")
     if unknown and not any(by_keys.values()):
-        hint = f"formats: {', '.join(FORMATS)}; if it is one of them, say so with 'format:'"
+        hint = f"formats: {', '.join(FORMATS)}; if it is one of them, set 'format:' of the read entry"
         raise DataError(f"{path}: its rows are of no known format; the first has the keys {first_unknown}", hint)
+
+
+def _is_row(value: Mapping[str, Any], format: Format | None) -> bool:
+    """Whether the one object of a file is a row; in a named format it may lack what would speak for the format."""
+    if format is not None and not any(isinstance(item, list) for item in value.values()):
+        return True
+    return (format is not None and format.recognise(value)) or recognised(value) is not None
 
 
 def _by_keys(value: dict[str, Any], known: dict[tuple[str, ...], Format | None]) -> Format | None:

@@ -41,6 +41,7 @@ class Bad(Exception):
 
     def __init__(self, reason: str, error: str, field: str | None = None, end: int | None = None) -> None:
         super().__init__(reason, error)
+        error = error.encode("utf-8", "backslashreplace").decode()  # It may quote what cannot be stored.
         self.reason, self.error, self.field, self.end = reason, error, field, end
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.llm.body import Call, compose
-from pipeline.llm.flights import Flights, Line, count_reused
+from pipeline.llm.flight import PAUSES, Line, Pauses
+from pipeline.llm.flights import Flights, count_reused
 from pipeline.llm.ledger import Ledger, Reader
 from pipeline.llm.limits import Gate
 from pipeline.llm.models import ModelSpec
@@ -45,6 +46,7 @@ class Caller:
         patience: float = 60.0,
         notice: Callable[[str], None] = _silent,
         connect: Callable[[ModelSpec], Wire] = open_wire,
+        pauses: Pauses = PAUSES,
     ) -> None:
         """Take the ledger and start.
 
@@ -57,6 +59,7 @@ class Caller:
             patience: seconds to wait for another run that holds the ledger.
             notice: told once who that is.
             connect: makes the transport of a model.
+            pauses: how long to wait between attempts.
 
         Raises:
             SeedmillError: the ledger cannot be written, or another run does not let go of it.
@@ -69,7 +72,8 @@ class Caller:
         self._inbox: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
-        self._flights = Flights(_lines(self.specs, connect), self._ledger, self._reader, self._meter, self._post)
+        lines = _lines(self.specs, connect)
+        self._flights = Flights(lines, self._ledger, self._reader, self._meter, pauses, self._post)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
         self._thread.start()
         self._closed = False

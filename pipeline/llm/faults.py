@@ -65,14 +65,12 @@ class Again:
         limited: the server said that we ask too much (429).
         wait: seconds it wants to be left alone, or None when it does not say.
         paid: the attempt may be on the bill.
-        reached: a server was there.
     """
 
     why: str
     limited: bool = False
     wait: float | None = None
     paid: bool = False
-    reached: bool = True
 
 
 Verdict = Reading | Again | ModelError
@@ -139,6 +137,14 @@ def nobody_there(spec: ModelSpec, reason: str) -> ModelError:
     """The error of an endpoint that never answered at all."""
     hint = "start the server, or check LLM_BASE_URL (for a role of its own: models.<role>.base_url) and HTTPS_PROXY"
     return ModelError(f"{normalised(spec.base_url)}: nobody answers there (role {spec.role}: {reason})", hint)
+
+
+def left_alone(spec: ModelSpec, seconds: float, why: str) -> ModelError:
+    """The error of an endpoint that wants to be left alone for longer than a call is worth waiting for."""
+    hint = "run the same command again then; finished calls are kept"
+    return ModelError(
+        f"{normalised(spec.base_url)} asks to be left alone for {seconds / 60:.0f} min (role {spec.role}: {why})", hint
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

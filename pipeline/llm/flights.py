@@ -4,81 +4,37 @@ import asyncio
 import functools
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
-from typing import Literal
 
 from pipeline.errors import ModelError, SeedmillError
 from pipeline.llm.body import Call, token_bound, wire_body
-from pipeline.llm.faults import Again, NoAnswer, Verdict, judge, nobody_there
+from pipeline.llm.faults import Again, NoAnswer, Verdict, judge, left_alone, nobody_there
+from pipeline.llm.flight import Flight, Line, Pauses
 from pipeline.llm.ledger import Finished, Ledger, Reader
-from pipeline.llm.limits import Gate, Pass
-from pipeline.llm.models import ModelSpec
+from pipeline.llm.limits import Gate
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
 from pipeline.llm.usage import Meter, cost_of
-from pipeline.llm.wire import Wire
 
 Post = Callable[..., None]
 """Calls a function with arguments on the event loop; from any thread."""
-
-_NOBODY_AFTER = 10.0
-"""Seconds after which an endpoint that never answered is taken for absent."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-
-
-@dataclass(eq=False, slots=True)
-class Line:
-    """The calls of one role that wait to be sent, and where they go.
-
-    Attributes:
-        gate: shared by roles that ask the same model of the same server.
-        waiting: not sent yet, or due for another attempt.
-        resting: between two attempts, with the timer that ends the rest.
-        reached: the server has answered at least once.
-    """
-
-    spec: ModelSpec
-    gate: Gate
-    wire: Wire
-    waiting: "deque[Flight]" = field(default_factory=deque)
-    resting: "dict[Flight, asyncio.TimerHandle]" = field(default_factory=dict)
-    reached: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class Flight:
-    """One call from the first wish for it until its reply is durable.
-
-    Attributes:
-        futures: everybody who asked for it; all but the first joined later.
-        tokens: about how many it will use; 0 where that does not matter.
-        wanted: how many of `futures` still want the reply.
-        place: where it is: `waiting` to be sent, `sent`, `resting` between two attempts, or `over`.
-        body: the last answer's body.
-        lost: attempts without a reply that may have been paid, as reasons.
-    """
-
-    call: Call
-    line: Line
-    futures: list[Future[Reply]]
-    tokens: float = 0.0
-    wanted: int = 1
-    place: Literal["waiting", "sent", "resting", "over"] = "waiting"
-    body: str = ""
-    sends: int = 0
-    first_sent: float = 0.0
-    lost: list[str] = field(default_factory=list)
 
 
 class Flights:
     """The event-loop side of a Caller. Every method but the constructor runs on the loop."""
 
-    def __init__(self, lines: Mapping[str, Line], ledger: Ledger, reader: Reader, meter: Meter, post: Post) -> None:
-        self._lines, self._ledger, self._reader, self._meter, self._post = lines, ledger, reader, meter, post
+    def __init__(
+        self,
+        lines: Mapping[str, Line],
+        ledger: Ledger,
+        reader: Reader,
+        meter: Meter,
+        pauses: Pauses,
+        post: Post,
+    ) -> None:
+        self._lines, self._ledger, self._reader, self._meter = lines, ledger, reader, meter
+        self._pauses, self._post = pauses, post
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -115,9 +71,9 @@ class Flights:
             flight.wanted -= 1
             if flight.wanted > 0:
                 continue
-            if flight.place == "waiting" and flight.sends == 0:
+            if flight.place == "waiting":
                 self._fail(flight, CancelledError())
-            elif flight.place != "sent":
+            elif flight.place == "resting":
                 self._give_up(flight, "not wanted any more")
 
     async def close(self) -> None:
@@ -136,63 +92,61 @@ class Flights:
             await line.wire.close()
 
     def _pump(self, gate: Gate) -> None:
-        """Send whatever the gate lets through now; come back when it will let through more."""
-        for line in self._lines.values():
-            while line.gate is gate and line.waiting:
-                flight = line.waiting[0]
-                if flight.place == "over":
-                    line.waiting.popleft()
-                    continue
-                wait = gate.wait(line.spec.role, line.spec.concurrency, flight.tokens)
-                if wait is None:
-                    break
+        """Send whatever the gate lets through now, second attempts first; come back when it will let through more."""
+        lines = [line for line in self._lines.values() if line.gate is gate]
+        for line in lines:
+            while line.due:
+                wait = gate.wait_again(line.due[0].tokens)
                 if wait > 0:
                     self._pump_later(gate, wait)
+                    return
+                flight = line.due.popleft()
+                if flight.place != "over" and flight.given is not None:
+                    flight.given = gate.renew(flight.given)
+                    self._send(flight)
+        for line in lines:
+            while line.waiting:
+                if line.waiting[0].place == "over":
+                    line.waiting.popleft()
+                    continue
+                wait_for = gate.wait(line.spec.role, line.spec.concurrency, line.waiting[0].tokens)
+                if wait_for is None:
                     break
-                line.waiting.popleft()
+                if wait_for > 0:
+                    self._pump_later(gate, wait_for)
+                    return
+                flight = line.waiting.popleft()
+                flight.given = gate.enter(line.spec.role, flight.tokens)
+                self._meter.add(flight.call.entry, in_flight=1)
                 self._send(flight)
 
     def _pump_later(self, gate: Gate, wait: float) -> None:
-        loop = asyncio.get_running_loop()
         earlier = self._timers.pop(id(gate), None)
         if earlier is not None:
             earlier.cancel()
-        self._timers[id(gate)] = loop.call_later(wait, self._pump, gate)
+        self._timers[id(gate)] = asyncio.get_running_loop().call_later(wait, self._pump, gate)
 
     def _send(self, flight: Flight) -> None:
         flight.place = "sent"
-        given = flight.line.gate.enter(flight.line.spec.role, flight.tokens)
-        self._meter.add(flight.call.entry, in_flight=1)
-        task = asyncio.get_running_loop().create_task(self._fly(flight, given))
+        task = asyncio.get_running_loop().create_task(self._fly(flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _fly(self, flight: Flight, given: Pass) -> None:
+    async def _fly(self, flight: Flight) -> None:
         """One attempt and what follows from it."""
-        gate, began = flight.line.gate, time.monotonic()
+        began = time.monotonic()
         try:
-            verdict: Verdict | Exception = await self._attempt(flight)
+            self._settle(flight, await self._attempt(flight), began)
         except Exception as error:
-            verdict = error
-        self._meter.add(flight.call.entry, in_flight=-1)
-        if isinstance(verdict, Reading):
-            gate.leave(given, answered=True, used=verdict.prompt_tokens + verdict.completion_tokens)
-        elif isinstance(verdict, Again):
-            gate.leave(given, limited=verdict.limited, wait=verdict.wait)
-        else:
-            gate.leave(given)
-        try:
-            self._settle(flight, verdict, began)
-        except Exception as error:
-            self._fail(flight, error)
-        self._pump(gate)
+            if flight.place != "over":
+                self._fail(flight, error)
 
     async def _attempt(self, flight: Flight) -> Verdict:
         """One attempt over the wire; the first one is noted in the ledger before it is sent."""
         line, entry = flight.line, flight.call.entry
         if flight.sends == 0:
             noted: asyncio.Future[SeedmillError | None] = asyncio.get_running_loop().create_future()
-            self._ledger.intend(flight.call, lambda error: self._post(noted.set_result, error))
+            self._ledger.intend(flight.call, functools.partial(self._post, noted.set_result))
             error = await noted
             if error is not None:
                 raise error
@@ -203,65 +157,55 @@ class Flights:
             answer = await line.wire.post(*wire_body(line.spec, flight.call))
         except NoAnswer as reason:
             line.reached = line.reached or reason.paid
-            if not line.reached and time.monotonic() - flight.first_sent > _NOBODY_AFTER:
+            if not line.reached and time.monotonic() - flight.first_sent > self._pauses.nobody:
                 return nobody_there(line.spec, str(reason))
             return Again(why=str(reason), paid=reason.paid)
         line.reached, flight.body = True, answer.body
         return judge(line.spec, answer)
 
-    def _settle(self, flight: Flight, verdict: Verdict | Exception, began: float) -> None:
-        if isinstance(verdict, Again):
-            self._try_again(flight, verdict)
-        elif isinstance(verdict, Reading):
+    def _settle(self, flight: Flight, verdict: Verdict, began: float) -> None:
+        gate, given = flight.line.gate, flight.given
+        assert given is not None
+        if isinstance(verdict, Reading):
+            gate.report(given, answered=True, used=verdict.prompt_tokens + verdict.completion_tokens)
+            self._free(flight)
             self._store(flight, verdict, began)
+        elif isinstance(verdict, Again):
+            gate.report(given, limited=verdict.limited, wait=verdict.wait)
+            self._try_again(flight, verdict)
         else:
-            if isinstance(verdict, ModelError):
-                self._stop(flight.line.gate, verdict)
+            self._stop(gate, verdict)
             self._fail(flight, verdict)
 
     def _try_again(self, flight: Flight, again: Again) -> None:
         spec, entry = flight.line.spec, flight.call.entry
         if again.paid:
             flight.lost.append(again.why)
-            self._meter.add(entry, maybe_paid=1)
-        if again.limited:
-            self._meter.add(entry, retries_429=1)
-        if again.wait is not None and again.wait > spec.deadline:
-            until = f"for {again.wait / 60:.0f} minutes"
-            error = ModelError(
-                f"{spec.endpoint} asks to be left alone {until} (role {spec.role}: {again.why})",
-                "run the same command again then; finished calls are kept",
-            )
-            self._settle(flight, error, 0.0)
-            return
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(flight.sends - 1, 10)) * random.uniform(0.5, 1.0)
-        pause = max(pause if again.wait is None else 0.0, again.wait or 0.0)
-        late = time.monotonic() + pause > flight.first_sent + spec.deadline
-        if late or not flight.wanted:
+        self._meter.add(entry, maybe_paid=int(again.paid), retries_429=int(again.limited))
+        pause = self._pauses.pause(flight.sends, random.random()) if again.wait is None else again.wait
+        if pause > spec.deadline:
+            error = left_alone(spec, pause, again.why)
+            self._stop(flight.line.gate, error)
+            self._fail(flight, error)
+        elif time.monotonic() + pause > flight.first_sent + spec.deadline or not flight.wanted:
             self._give_up(flight, again.why)
-            return
-        loop = asyncio.get_running_loop()
-        flight.place = "resting"
-        flight.line.resting[flight] = loop.call_later(pause, self._rested, flight)
+        else:
+            flight.place = "resting"
+            flight.line.resting[flight] = asyncio.get_running_loop().call_later(pause, self._rested, flight)
 
     def _rested(self, flight: Flight) -> None:
         del flight.line.resting[flight]
-        flight.place = "waiting"
-        flight.line.waiting.appendleft(flight)
+        flight.line.due.append(flight)
         self._pump(flight.line.gate)
 
     def _store(self, flight: Flight, reading: Reading, began: float) -> None:
         """Make the reply durable, then hand it out."""
         spec = flight.line.spec
         cost = cost_of(reading, spec.price)
-        self._meter.add(
-            flight.call.entry,
-            new_prompt_tokens=reading.prompt_tokens,
-            new_completion_tokens=reading.completion_tokens,
-            cost=cost,
-        )
-        ms = round((time.monotonic() - began) * 1000)
-        end = Finished(body=flight.body, reading=reading, cost=cost, sends=flight.sends, ms=ms, lost=tuple(flight.lost))
+        prompt, completion = reading.prompt_tokens, reading.completion_tokens
+        self._meter.add(flight.call.entry, new_prompt_tokens=prompt, new_completion_tokens=completion, cost=cost)
+        ms, lost = round((time.monotonic() - began) * 1000), tuple(flight.lost)
+        end = Finished(body=flight.body, reading=reading, cost=cost, sends=flight.sends, ms=ms, lost=lost)
         durable = functools.partial(self._post, self._stored, flight, reading)
         self._ledger.finish(flight.call, spec.model, end, durable)
 
@@ -269,12 +213,13 @@ class Flights:
         if error is not None:
             self._fail(flight, error)
             return
-        entry, wanted = flight.call.entry, flight.wanted
+        wanted = flight.wanted
         if wanted:
-            tokens = {"prompt_tokens": reading.prompt_tokens, "completion_tokens": reading.completion_tokens}
-            self._meter.add(entry, calls=wanted, reused=wanted - 1, **{k: wanted * v for k, v in tokens.items()})
+            prompt, completion = reading.prompt_tokens * wanted, reading.completion_tokens * wanted
+            counts = {"calls": wanted, "reused": wanted - 1, "prompt_tokens": prompt, "completion_tokens": completion}
         else:
-            self._meter.add(entry, after_target=1)
+            counts = {"after_target": 1}
+        self._meter.add(flight.call.entry, **counts)
         self._land(flight)
         for place, future in enumerate(flight.futures):
             future.set_result(reading.reply(flight.call.key, reused=place > 0))
@@ -292,7 +237,7 @@ class Flights:
         """The endpoint refuses us for good: what waits for it fails with the same sentence; what is sent goes on."""
         for line in self._lines.values():
             if line.gate is gate:
-                for flight in [*line.waiting, *line.resting]:
+                for flight in [*line.waiting, *line.resting, *line.due]:
                     if flight.place != "over":
                         self._fail(flight, error)
 
@@ -308,8 +253,17 @@ class Flights:
         timer = flight.line.resting.pop(flight, None)
         if timer is not None:
             timer.cancel()
+        self._free(flight)
         del self._under_way[flight.call.key]
         self._landed.set()
+
+    def _free(self, flight: Flight) -> None:
+        """Give the call's place to another; a moment later, for whoever frees one may be about to free more."""
+        if flight.given is not None:
+            flight.line.gate.leave(flight.given)
+            flight.given = None
+            self._meter.add(flight.call.entry, in_flight=-1)
+            asyncio.get_running_loop().call_soon(self._pump, flight.line.gate)
 
 
 def _whatever(error: SeedmillError | None) -> None:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _BURST_SECONDS = 1.0
 """A bucket holds a second's worth: servers count over short windows too, and a full minute's burst would be refused."""
@@ -39,7 +39,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Leave to send one attempt: what was reserved for it, and since which cut of the limit it counts."""
+    """A call's place: what is reserved for an attempt, and since which cut of the limit the attempt counts."""
 
     role: str
     tokens: float
@@ -51,7 +51,8 @@ class Gate:
 
     The number of calls in flight starts small, doubles in the time of one call while all goes well, is cut to 70 % by a
     429 (once for all calls sent before the cut), then grows by one in the time of one call. No other fault shrinks it:
-    a slow or broken server is not a sign that we ask too much. It never falls below one.
+    a slow or broken server is not a sign that we ask too much. It never falls below one. A call keeps its place between
+    two attempts, so a server that is down is asked by a few calls again and again, never by all that wait.
     """
 
     def __init__(
@@ -80,9 +81,13 @@ class Gate:
         return self._tokens is not None
 
     def wait(self, role: str, role_most: int, tokens: float) -> float | None:
-        """Seconds until a call may be sent (0.0: now), or None when another call must come back first."""
+        """Seconds until a call may be sent (0.0: now), or None when another call must end first."""
         if self.in_flight >= max(1, int(self.limit)) or self._of_role.get(role, 0) >= role_most:
             return None
+        return self.wait_again(tokens)
+
+    def wait_again(self, tokens: float) -> float:
+        """Seconds until a call that has its place may be tried again (0.0: now)."""
         now = self._clock()
         waits = [self._paused_until - now, 0.0]
         if self._requests is not None:
@@ -92,17 +97,21 @@ class Gate:
         return max(waits)
 
     def enter(self, role: str, tokens: float) -> Pass:
-        """Count an attempt that is sent now; hand the pass back with `leave`."""
+        """Count a call that is sent now; it keeps its place until `leave`."""
+        self.in_flight += 1
+        self._of_role[role] = self._of_role.get(role, 0) + 1
+        return self.renew(Pass(role, tokens, self._epoch))
+
+    def renew(self, given: Pass) -> Pass:
+        """Count an attempt that is sent now, by a call that has its place."""
         now = self._clock()
         if self._requests is not None:
             self._requests.take(1.0, now)
         if self._tokens is not None:
-            self._tokens.take(tokens, now)
-        self.in_flight += 1
-        self._of_role[role] = self._of_role.get(role, 0) + 1
-        return Pass(role, tokens, self._epoch)
+            self._tokens.take(given.tokens, now)
+        return replace(given, epoch=self._epoch)
 
-    def leave(
+    def report(
         self,
         given: Pass,
         *,
@@ -111,7 +120,7 @@ class Gate:
         wait: float | None = None,
         used: float | None = None,
     ) -> None:
-        """An attempt is over.
+        """How an attempt ended.
 
         Args:
             answered: it brought a final outcome.
@@ -119,9 +128,6 @@ class Gate:
             wait: seconds the server wants to be left alone; pauses the whole endpoint.
             used: tokens it really used, when known.
         """
-        saturated = self.in_flight >= int(self.limit)
-        self.in_flight -= 1
-        self._of_role[given.role] -= 1
         now = self._clock()
         if self._tokens is not None and used is not None:
             self._tokens.take(used - given.tokens, now)
@@ -132,6 +138,11 @@ class Gate:
             if given.epoch == self._epoch:
                 self._epoch += 1
                 self.limit = max(1.0, self.limit * _SHRINK)
-        elif answered and saturated and given.epoch == self._epoch:
+        elif answered and given.epoch == self._epoch and self.in_flight >= int(self.limit):
             step = 1.0 / self.limit if self._was_limited else 1.0
             self.limit = min(float(self.most), self.limit + step)
+
+    def leave(self, given: Pass) -> None:
+        """A call is over; its place is free."""
+        self.in_flight -= 1
+        self._of_role[given.role] -= 1

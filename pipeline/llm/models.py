@@ -149,8 +149,8 @@ def resolve_models(recipe_models: Mapping[str, Mapping[str, Any]], environ: Mapp
     """The models of a recipe by role; `default` is always there.
 
     For `default` the environment wins over the recipe, so that a better model is one line away: `LLM_BASE_URL` (or
-    `LOCAL_MODEL`, a gguf file) replaces the recipe's server with all that belongs to it, `LLM_MODEL` the model
-    likewise, and `LLM_API_KEY` the key. With a key alone the server is OpenAI's; with nothing at all it is the
+    `LOCAL_MODEL`, a gguf file) replaces the server that the recipe names with all that belongs to it, `LLM_MODEL` the
+    model likewise, and `LLM_API_KEY` the key. With a key alone the server is OpenAI's; with nothing at all it is the
     embedded model. Other roles take from `default` what they do not say themselves, except that a role with a server of
     its own inherits nothing that belongs to the default's server (least of all its key), and one with a model of its
     own nothing that belongs to the default's model.
@@ -176,13 +176,18 @@ def _default(settings: dict[str, Any], environ: Mapping[str, str]) -> dict[str, 
         raise UsageError("LLM_BASE_URL and LOCAL_MODEL are both set", "unset the one you do not mean")
     if url:
         url = completed_url(url, "LLM_BASE_URL")
-        if normalised(url) != normalised(_url("default", settings) or "http://none"):
+        named = settings.get("local") or _url("default", settings)
+        if named and normalised(url) != normalised(named):
             settings = _without(settings, _ENDPOINT + _MODEL)
         settings["base_url"] = url
-    if gguf and gguf != settings.get("local"):
-        settings = _without(settings, _ENDPOINT + _MODEL) | {"local": gguf}
-    if model and model != settings.get("model"):
-        settings = _without(settings, _MODEL) | {"model": model}
+    if gguf:
+        if settings.get("base_url") or settings.get("local", gguf) != gguf:
+            settings = _without(settings, _ENDPOINT + _MODEL)
+        settings["local"] = gguf
+    if model:
+        if settings.get("model", model) != model:
+            settings = _without(settings, _MODEL)
+        settings["model"] = model
     if environ.get("LLM_API_KEY"):
         settings["api_key_env"] = "LLM_API_KEY"
     if not settings.get("base_url") and not settings.get("local"):

@@ -108,6 +108,7 @@ def completed_url(url: str, where: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path or server_of(url).path, parts.query, ""))
 
 
+@functools.lru_cache(maxsize=256)
 def normalised(base_url: str) -> str:
     """A base URL's one spelling: lower-case host, no default port, no query, no final slash."""
     parts = urlsplit(base_url)

@@ -1,5 +1,6 @@
 """One shard of the ledger: a SQLite file with one writing thread, which commits in groups."""
 
+import contextlib
 import errno
 import queue
 import sqlite3
@@ -78,6 +79,8 @@ class Shard:
         """Write what has been put, then close the file."""
         self._queue.put(None)
         self._thread.join()
+        with contextlib.suppress(sqlite3.Error):  # tidiness only: readers find what is in the WAL as well
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
 
     def _prepare(self) -> int:
@@ -130,11 +133,9 @@ class Shard:
             write.done(self._broken)
 
     def _roll_back(self) -> None:
-        try:
-            if self._db.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
+            if self._db.in_transaction:  # a full disk, for one, has rolled back by itself
                 self._db.execute("ROLLBACK")
-        except sqlite3.Error:
-            pass  # an error such as a full disk rolls back by itself
 
 
 def write_error(path: Path, error: Exception) -> SeedmillError:

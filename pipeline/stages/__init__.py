@@ -4,18 +4,24 @@ from typing import Any
 
 from pipeline.stages.answer import Answer
 from pipeline.stages.dedup import Dedup
+from pipeline.stages.evol_instruct import EvolInstruct
 from pipeline.stages.filter import Filter
 from pipeline.stages.fix import Fix
 from pipeline.stages.prune import Prune
 from pipeline.stages.read import Read
+from pipeline.stages.score import Score
 from pipeline.stages.self_instruct import SelfInstruct
+from pipeline.stages.translate import Translate
 
 STAGES: dict[str, Any] = {
     "read": Read,
     "self-instruct": SelfInstruct,
+    "evol-instruct": EvolInstruct,
+    "translate": Translate,
     "answer": Answer,
     "fix": Fix,
     "filter": Filter,
     "dedup": Dedup,
+    "score": Score,
     "prune": Prune,
 }

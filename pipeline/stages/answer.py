@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import ClassVar
 
 from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request
@@ -27,8 +28,7 @@ class Answer:
         model: role of the model that answers.
         system: system prompt for conversations that have none of their own.
         overwrite: answer again what has an answer; scores of the old answer are taken away with it.
-        continue_cut: have an answer that was cut off at max_tokens continued, instead of dropping it. (The issue's
-            word is `continue`; a Python field cannot have that name.)
+        continue_cut: `continue` in recipes: have an answer that was cut off at max_tokens continued, instead of dropping it.
         continue_at_most: how often one answer may be continued.
         window: how many requests may be under way; enters the fingerprint.
         prompt: a chat prompt file whose turns stand in the place of the first question; placeholder {{question}}.
@@ -42,7 +42,7 @@ class Answer:
     temperature: float = field(default=TEMPERATURE, metadata={"schema": {"minimum": 0, "maximum": 2}})
     max_tokens: int = field(default=MAX_TOKENS, metadata={"schema": {"minimum": 1}})
     overwrite: bool = False
-    continue_cut: bool = False
+    continue_cut: bool = field(default=False, metadata={"key": "continue"})
     continue_at_most: int = field(default=3, metadata={"schema": {"minimum": 1}})
     window: int = field(default=256, metadata={"schema": {"minimum": 1}})
     prompt: str | None = field(default=None, metadata={"file": True})
@@ -74,15 +74,14 @@ class Answer:
             temperature=self.temperature,
             max_tokens=self.max_tokens,
         )
-        result = yield from answered(
-            request, record.language or "en", self.continue_at_most if self.continue_cut else 0
-        )
+        more = self.continue_at_most if self.continue_cut else 0
+        result = yield from answered(request, record.language or "en", more)
         notes = ("continued",) if len(result.calls) > 1 else ()
         if isinstance(result, Answered):
             filled = with_answer(record, result)
-            return Fate(
-                kept=(replace(filled, prompt=self._own_prompt.ref) if self._own_prompt else filled,), notes=notes
-            )
+            if self._own_prompt:
+                filled = replace(filled, prompt=self._own_prompt.ref)
+            return Fate(kept=(filled,), notes=notes)
         tried = replace(record, calls=(*record.calls, *result.calls))
         return Fate(drops=(Drop(record=tried, reason=result.reason, detail=result.detail),), notes=notes)
 
@@ -118,18 +117,21 @@ def is_question(record: Record, overwrite: bool = False) -> bool:
         return False
     if any(m.tool_calls or m.role == "tool" for m in turns):
         return False
-    return overwrite or not record.output.strip()
+    return overwrite or not any(m.content.strip() for m in _last_answer(record))
+
+
+def _last_answer(record: Record) -> tuple[Message, ...]:
+    """The assistant turns that the conversation ends with."""
+    return tuple(takewhile(lambda m: m.role == "assistant", reversed(record.messages)))
 
 
 def with_answer(record: Record, answer: Answered) -> Record:
     """The record ending in this answer, under the same id; what was said of an earlier answer is gone."""
-    turns = list(record.messages)
-    while turns and turns[-1].role == "assistant":
-        turns.pop()
+    old = _last_answer(record)
     return replace(
         record,
-        messages=(*turns, answer.message),
-        scores={} if record.output.strip() else record.scores,
+        messages=(*record.messages[: len(record.messages) - len(old)], answer.message),
+        scores={} if any(m.content.strip() for m in old) else record.scores,
         model=answer.model or record.model,
         calls=(*record.calls, *answer.calls),
     )

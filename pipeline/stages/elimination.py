@@ -1,7 +1,7 @@
 """When an evolution has failed: the rules of Evol-Instruct that need no model, and the judge's verdict.
 
-Source: Xu et al., WizardLM (2023), elimination of instructions that gained nothing, whose answers are apologies or empty
-of content, or that copy words of the evolving prompt.
+Source: Xu et al., WizardLM (2023): eliminated are tasks that gained nothing, whose answers are apologies or have no
+content, or that copy words of the evolving prompt.
 """
 
 import re
@@ -15,6 +15,11 @@ from pipeline.stages.task_markup import Language
 
 SHORT_ANSWER = 80
 """An answer with an apology in it is a refusal below so many words (characters of Chinese)."""
+
+_OPENING_APOLOGY: dict[Language, re.Pattern[str]] = {
+    "en": re.compile(r"\W*(?:(?:i[’']?m|i am|we are)\s+(?:very |so |really )?)?sorry\b", re.IGNORECASE),
+    "zh": re.compile(r"\W*(?:我)?(?:很|非常|十分)?(?:抱歉|对不起|對不起)"),
+}
 
 _APOLOGY: dict[Language, re.Pattern[str]] = {
     "en": re.compile(r"\bsorry\b", re.IGNORECASE),
@@ -35,15 +40,16 @@ _PROMPT_WORDS: dict[Language, tuple[str, ...]] = {
     ),
 }
 
+_ENGLISH = """
+a about above after again all also am an and any are as at be because been before being below between both but by can
+could did do does doing down during each few for from further had has have having he her here hers him his how i if in
+into is it its just me more most my of off on once only or other our ours out over own same she should so some such than
+that the their theirs them then there these they this those through to too under until up very was we were what when
+where which while who whom why will with would you your yours
+"""
+
 STOP_WORDS: dict[Language, frozenset[str]] = {
-    "en": frozenset(
-        "a about above after again all also am an and any are as at be because been before being below between both "
-        "but by can could did do does doing down during each few for from further had has have having he her here "
-        "hers him his how i if in into is it its just me more most my of off on once only or other our ours out over "
-        "own same she should so some such than that the their theirs them then there these they this those through "
-        "to too under until up very was we were what when where which while who whom why will with would you your "
-        "yours".split()
-    ),
+    "en": frozenset(_ENGLISH.split()),
     "zh": frozenset("的了是在和与也就都而及着或一个我你他她它们这那有为以于之其吧呢吗啊把被让给从到对很还又再"),
 }
 """Words that say nothing by themselves. Yes, no, not, 不 and 没 do, and so does every number."""
@@ -57,14 +63,12 @@ _EQUAL: dict[Language, re.Pattern[str]] = {
 def text_fault(parent: str, child: str, prompt: Prompt, language: Language) -> str | None:
     """Why an evolved text is no new task, or None.
 
-    `empty`; `unchanged` (but for case, punctuation and white space); `no-gain` (it only leaves words of the parent out
+    `unchanged` (but for case, punctuation and white space); `no-gain` (it only leaves words of the parent out
     or moves them about); `prompt-leak` (words of the evolving prompt); `apology`.
     """
-    if not child.strip():
-        return "empty"
     if copied(parent, child, prompt, language):
         return "prompt-leak"
-    if is_apology(child, language) and not is_apology(parent, language):
+    if is_apology(child, language) and _OPENING_APOLOGY[language].match(child) and not is_apology(parent, language):
         return "apology"
     old, new = auto(parent), auto(child)
     if old == new:

@@ -6,15 +6,17 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, cast
 
-from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request, unusable
+from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request
 from pipeline.errors import UsageError
 from pipeline.llm.flow import Flow, Unavailable, converse
 from pipeline.llm.request import Profile, Reply, Request
 from pipeline.prompt import Prompt, load_prompt
 from pipeline.record import Drop, Message, Record, derived_id
 from pipeline.stage import Outcome, Stream, Tools
+from pipeline.stages.answered import Answered, answered
 from pipeline.stages.elimination import answer_fault, copied, text_fault, verdict
 from pipeline.stages.task_markup import Language
+from pipeline.stages.unusable import unusable
 
 OPERATORS = ("add_constraints", "deepen", "concretize", "add_reasoning", "complicate_input", "broaden")
 """WizardLM's operators: five that go into depth, and one into breadth."""
@@ -194,12 +196,16 @@ class _Evolution:
                 return None
         if not stage.answer:
             return child
-        reply = yield self._answer_request(child)
-        child = replace(child, calls=(*child.calls, reply.key))
-        if fault := unusable(reply) or answer_fault(reply.text, stage.language):
-            fail(fault, of="answer", raw=reply.text)
+        result = yield from answered(self._answer_request(child), stage.language)
+        child = replace(child, calls=(*child.calls, *result.calls))
+        if not isinstance(result, Answered):
+            fail(result.reason, of="answer", **result.detail)
             return None
-        return replace(child, messages=(*child.messages, Message(role="assistant", content=reply.text.strip())))
+        child = replace(child, messages=(*child.messages, result.message))
+        if fault := answer_fault(result.message.content, stage.language):
+            fail(fault, of="answer")
+            return None
+        return child
 
     def _judged(
         self, parent: Record, child: Record, lineage: Lineage

@@ -22,6 +22,11 @@ from pipeline.stage import Outcome, Tools
 
 _DEFAULT_PRESET = "clean"
 _EVIDENCE_CHARS = 300
+_EVIDENCE_ITEMS = 5
+_ACROSS_ROWS = (
+    r"(?i)\bover\b|\b(?:avg|mean|sum|count|min|max|first|last|median|mode|std\w*|var\w*|quantile\w*|corr|covar\w*|\w+_agg|"
+    r"unnest|explode|row_number|\w*rank|cume_dist|ntile|lag|lead|\w+_value|approx\w*)\s*\("
+)
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 _Rules = list[tuple[str, tuple[Check, ...]]]
@@ -56,7 +61,14 @@ class Filter:
             "turn": signals.add(turns(viewed), _columns(rules, "turn")),
             "record": signals.add(viewed, _columns(rules, "record")),
         }
-        return _outcome(block, judge(frames, rules))
+        try:
+            return _outcome(block, judge(frames, rules))
+        except pl.exceptions.PolarsError as error:
+            if not self.custom:
+                raise
+            cause = str(error).strip().splitlines()[0]
+            hint = "if it casts a text to a number, use TRY_CAST; if not, try the rules one by one"
+            raise UsageError(f"filter: a custom rule cannot be computed for these rows: {cause}", hint) from error
 
     def _checks(self) -> _Rules:
         """Every rule's name and checks, in order."""
@@ -105,6 +117,8 @@ def _outcome(block: pl.DataFrame, told: Verdict) -> Outcome:
 def _short(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_short(item) for item in value[:_EVIDENCE_ITEMS]]
     return value[:_EVIDENCE_CHARS] if isinstance(value, str) else value
 
 
@@ -205,27 +219,30 @@ def _regex_check(reason: str, item: Mapping[str, str]) -> Check:
 def _sql_check(reason: str, sql: str) -> Check:
     rule = f"filter: the sql of the custom rule '{reason}'"
     columns = ", ".join(_SAMPLE.columns)
+    if re.search(_ACROSS_ROWS, re.sub(r"'[^']*'", "", sql)):
+        raise UsageError(
+            f"{rule} looks at more than one row at a time",
+            "its answer would depend on how rows are cut into blocks; leave out aggregates, OVER and UNNEST",
+        )
     try:
         condition = pl.sql_expr(sql)
         dtype = _SAMPLE.select(condition.alias("condition")).schema["condition"]
     except pl.exceptions.ColumnNotFoundError as error:
-        missing = re.search(r'"([^"]+)"', str(error))
+        named = re.search(r'"([^"]+)"', str(error))
+        column = named[1] if named else sql
         raise _unknown(
-            f"column '{missing[1] if missing else sql}' in {rule[8:]}", missing[1] if missing else sql, _SAMPLE.columns
+            f"column '{column}' in the sql of the custom rule '{reason}'", column, _SAMPLE.columns
         ) from error
     except (pl.exceptions.PolarsError, ValueError) as error:
         cause = str(error).strip().splitlines()[0]
         raise UsageError(f"{rule} is not valid: {cause}", f"a condition on the columns {columns}") from error
-    if not condition.meta.is_row_separable():
-        raise UsageError(
-            f"{rule} looks at more than one row at a time",
-            "its answer would depend on how rows are cut into blocks; leave out aggregates, OVER and EXPLODE",
-        )
-    if dtype != pl.Boolean:
-        raise UsageError(f"{rule} gives {dtype} and not true or false", f"compare it with something: {sql} > 0")
     names = list(dict.fromkeys(condition.meta.root_names()))
-    value = pl.struct(names) if names else pl.lit(sql)
-    return Check(reason=reason, field=", ".join(names), when=condition, value=value, scope="record")
+    if dtype != pl.Boolean or not names:
+        wrong = "reads no column" if dtype == pl.Boolean else f"gives {dtype} and not true or false"
+        raise UsageError(
+            f"{rule} {wrong}", f"compare something with something, such as 'n_turns > 20'; columns: {columns}"
+        )
+    return Check(reason=reason, field=", ".join(names), when=condition, value=pl.struct(names), scope="record")
 
 
 def _sample() -> pl.DataFrame:

@@ -30,12 +30,12 @@ def belle(min_characters: int = 4, max_characters: int = 150) -> tuple[Check, ..
     characters = pl.col("instruction").str.len_chars()
     return (
         Check(
-            reason="belle_length",
+            reason="belle-length",
             field="instruction",
             when=(characters < min_characters) | (characters > max_characters),
             value=characters,
         ),
-        matching("belle_blocked_word", "instruction", "(?i)" + "|".join(BELLE_BLOCKED).replace(".", r"\.")),
+        matching("belle-blocked-word", "instruction", "(?i)" + "|".join(BELLE_BLOCKED).replace(".", r"\.")),
     )
 
 

@@ -45,9 +45,8 @@ _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 )
-_WORDS = {word: i for i, word in enumerate(_SMALL.split())} | {
-    word: 10 * i for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
-}
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_WORDS = {word: i for i, word in enumerate(_SMALL.split())} | {word: 10 * i for i, word in enumerate(_TENS.split(), 2)}
 _WORD_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _ANY_WORD = "|".join([*_WORDS, *_WORD_SCALES])
 _WORD_NUMERAL = re.compile(rf"\b(?:{_ANY_WORD})(?:(?:[\s-]+|\s+and\s+)(?:{_ANY_WORD}))*\b", re.IGNORECASE)
@@ -76,7 +75,8 @@ def lost_numbers(source: str, translation: str, language: str) -> tuple[str, ...
     The rule: every number that the source writes in digits must stand in the translation as often, as the same value
     (`1.5 million` = `150万` = `1,500,000`), as the same digits with other separators (`1.234,5`), or in English or
     Chinese words. Whole numbers below SPELT are not compared, nor below SPELT_ELSEWHERE in languages whose number words
-    we do not read; `the 1990s` may become `90年代` and `17:00` 5 o'clock. More numbers in the translation are no fault: `May` becomes `5月`.
+    we do not read; `the 1990s` may become `90年代` and `17:00` 5 o'clock. More numbers in the translation are no fault:
+    `May` becomes `5月`.
     """
     least = SPELT if language.split("-")[0] in _READ else SPELT_ELSEWHERE
     have = Counter(key for keys in _keys_of(translation) for key in dict.fromkeys(keys))
@@ -146,7 +146,7 @@ def _digits(run: str) -> str:
 
 
 def _value(run: str) -> Decimal:
-    """`1,234.5` and `1.234,5` as 1234.5; a lone comma or full stop is thousands only when three digits follow a comma."""
+    """`1,234.5` and `1.234,5` as 1234.5; a lone separator parts thousands only if it is a comma before three digits."""
     if _THOUSANDS.fullmatch(run) and not re.fullmatch(r"\d+\.\d{3}", run):
         whole, tail = run, ""
         last = max(run.rfind("."), run.rfind(","))

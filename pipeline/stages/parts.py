@@ -6,6 +6,7 @@ from typing import Literal
 
 from pipeline.record import Message, Record
 from pipeline.spans import Protected, protect
+from pipeline.stages.languages import weight
 
 Kind = Literal["instruction", "input", "question", "answer", "system", "reasoning"]
 
@@ -98,15 +99,16 @@ def _changed(message: Message, column: str, at: int, texts: Mapping[Place, str])
     )
 
 
-def packed(parts: tuple[Part, ...], most: int) -> Iterator[tuple[Part, ...]]:
-    """The parts in order, in packs of at most `most` characters; a longer part is a pack of its own, never split."""
+def packed(parts: tuple[Part, ...], most: float) -> Iterator[tuple[Part, ...]]:
+    """The parts in order, in packs weighing at most `most` letters; no part is split, a longer one stands alone."""
     pack: list[Part] = []
-    size = 0
+    size = 0.0
     for part in parts:
-        if pack and size + len(part.source.text) > most:
+        heavy = weight(part.source.text)
+        if pack and size + heavy > most:
             yield tuple(pack)
-            pack, size = [], 0
+            pack, size = [], 0.0
         pack.append(part)
-        size += len(part.source.text)
+        size += heavy
     if pack:
         yield tuple(pack)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, cast
 from pipeline.errors import UsageError
 from pipeline.formats import FORMATS
 from pipeline.formats.columns import frame_of
-from pipeline.formats.elements import Unreadable
+from pipeline.formats.elements import Unreadable, shown
 from pipeline.formats.files import expand
 from pipeline.formats.reading import examples, format_named
 from pipeline.formats.shape import Fields
@@ -88,7 +88,7 @@ class Read:
 
     def _record(self, path: Path, fields: Fields, repeats: "_Repeats") -> Record:
         ours = {
-            "source": self.source or fields.get("source") or path.name,
+            "source": self.source or fields.get("source") or shown(path.name),
             "method": fields.get("method") or ("seed" if self.seeds else "read"),
             "language": self.language or fields.get("language"),
             "license": self.license or fields.get("license"),
@@ -96,10 +96,10 @@ class Read:
         return Record(id=repeats.id_of(fields), **(cast(Any, fields) | ours))
 
     def _drop(self, path: Path, position: int, item: Unreadable) -> Drop:
-        detail = {"file": path.name, "line": item.line, "error": item.error, "raw": item.raw}
+        detail = {"file": shown(path.name), "line": item.line, "error": item.error, "raw": item.raw}
         record = Record(
-            id=digest("unreadable", position, path.name, item.line, item.raw),
-            source=self.source or path.name,
+            id=digest("unreadable", position, shown(path.name), item.line, item.raw),
+            source=self.source or shown(path.name),
             method="seed" if self.seeds else "read",
             license=self.license,
         )

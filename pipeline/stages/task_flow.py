@@ -5,17 +5,19 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answer_request import answer_request, unusable
+from pipeline.answer_request import answer_request
 from pipeline.llm.flow import Flow
 from pipeline.llm.request import Profile, Reply, Request
 from pipeline.prompt import Prompt
 from pipeline.record import Drop, Message, Record, derived_id
 from pipeline.stage import Tools
+from pipeline.stages.answered import Answered, answered
 from pipeline.stages.instruction_preset import objections
 from pipeline.stages.task_instance import INPUT_FIRST, LABEL_FIRST, parse_instance
 from pipeline.stages.task_list import Piece, parse_instructions, parse_tasks
-from pipeline.stages.task_markup import LABELS, listed, shown
+from pipeline.stages.task_markup import LABELS, Field, listed, shown
 from pipeline.stages.task_pool import TaskPool
+from pipeline.stages.unusable import unusable
 
 if TYPE_CHECKING:
     from pipeline.stages.self_instruct import SelfInstruct
@@ -121,38 +123,75 @@ class TaskFlow:
         return fresh
 
     def _example(self, record: Record, batch: Batch) -> Generator[Request, Reply, None]:
-        """Have a new instruction's kind named and one example of it worked out."""
+        """Have a new instruction's kind named and one example of it worked out, or have it answered."""
         s = self.settings
         if self.pool.full:
             batch.drop(record, "after-target")
-            return
-        kind = None
-        if s.inputs and s.classify:
+        elif not s.inputs:
+            yield from self._answer(record, batch)
+        elif s.classify:
             found = yield from self._kind(record, batch)
-            if found is None:
-                return
-            record, kind = found
-        order = LABEL_FIRST if kind == "classification" else INPUT_FIRST
-        reply = yield self._example_request(record, "label_first" if kind == "classification" else "instance")
+            if found:
+                yield from self._instance(*found, batch)
+        else:
+            yield from self._instance(record, INPUT_FIRST, batch)
+
+    def _answer(self, record: Record, batch: Batch) -> Generator[Request, Reply, None]:
+        """Ask the task as it stands, as the answer stage would."""
+        s = self.settings
+        request = answer_request(
+            record,
+            self.profile,
+            seed=self.tools.seed,
+            system=s.answer_system,
+            temperature=s.answer_temperature,
+            max_tokens=s.answer_max_tokens,
+        )
+        result = yield from answered(request, s.language)
+        record = replace(record, calls=(*record.calls, *result.calls))
+        if self._late():
+            batch.drop(record, "after-target")
+        elif isinstance(result, Answered):
+            self._close(
+                replace(record, messages=(*record.messages, result.message)), None, batch, result.message.content
+            )
+        else:
+            batch.drop(record, result.reason, **result.detail)
+
+    def _instance(self, record: Record, order: tuple[Field, Field], batch: Batch) -> Generator[Request, Reply, None]:
+        """Ask for an input and an output, in this order."""
+        s = self.settings
+        params = {
+            "temperature": s.answer_temperature,
+            "max_tokens": s.answer_max_tokens,
+            "seed": self.tools.draw(record.id, "example").randrange(2**31),
+        }
+        prompt = "label_first" if order == LABEL_FIRST else "instance"
+        reply = yield self._request(prompt, {"instruction": record.instruction}, params, _STOPS[s.language])
         record = replace(record, calls=(*record.calls, reply.key))
         if self._late():
             batch.drop(record, "after-target")
-            return
-        if fault := unusable(reply):
+        elif fault := unusable(reply):
             batch.drop(record, fault, raw=reply.text)
-            return
-        if s.inputs:
-            piece = parse_instance(reply.text, order, opened=self.profile.style == "completion")
         else:
-            piece = Piece(raw=reply.text, output=reply.text.strip())
-        record = _answered(record, piece)
-        if fault := piece.reason or _instance_fault(piece):
-            batch.drop(record, fault, raw=piece.raw)
+            piece = parse_instance(reply.text, order, opened=self.profile.style == "completion")
+            record = _completed(record, piece)
+            self._close(record, piece.reason or _instance_fault(piece), batch, piece.raw)
+
+    def _close(self, record: Record, fault: str | None, batch: Batch, raw: str) -> None:
+        """The end of a task: finished, or dropped for a fault in its example."""
+        if fault:
+            batch.drop(record, fault, raw=raw)
         else:
             self._finish(record, batch)
 
-    def _kind(self, record: Record, batch: Batch) -> Generator[Request, Reply, tuple[Record, str] | None]:
-        """Whether the task is one of classification; asked again once if the reply says neither yes nor no."""
+    def _kind(
+        self, record: Record, batch: Batch
+    ) -> Generator[Request, Reply, tuple[Record, tuple[Field, Field]] | None]:
+        """The task with its kind, and the order in which an example of that kind is made.
+
+        Asked again once if the reply says neither that it is classification nor that it is not.
+        """
         heard: list[str] = []
         for sample in (0, 1):
             reply = yield self._kind_request(record, sample)
@@ -165,8 +204,8 @@ class TaskFlow:
                 batch.drop(record, str(fault), raw=reply.text)
                 return None
             if verdict := _YES_NO.match(reply.text):
-                kind = "classification" if verdict[1] else "generation"
-                return replace(record, tags={**record.tags, "task_type": kind}), kind
+                kind, order = ("classification", LABEL_FIRST) if verdict[1] else ("generation", INPUT_FIRST)
+                return replace(record, tags={**record.tags, "task_type": kind}), order
             self.pool.notes["asked_again"] += sample == 0
         batch.drop(record, "kind-unclear", replies=heard)
         return None
@@ -204,24 +243,6 @@ class TaskFlow:
         request = self._request("classification", {"instruction": record.instruction}, params, ["\n"])
         return replace(request, sample=sample)
 
-    def _example_request(self, record: Record, prompt: str) -> Request:
-        s = self.settings
-        if not s.inputs:
-            return answer_request(
-                record,
-                self.profile,
-                seed=self.tools.seed,
-                system=s.answer_system,
-                temperature=s.answer_temperature,
-                max_tokens=s.answer_max_tokens,
-            )
-        params = {
-            "temperature": s.answer_temperature,
-            "max_tokens": s.answer_max_tokens,
-            "seed": self.tools.draw(record.id, "example").randrange(2**31),
-        }
-        return self._request(prompt, {"instruction": record.instruction}, params, _STOPS[s.language])
-
     def _request(self, prompt: str, values: dict[str, str], params: dict[str, Any], stops: list[str]) -> Request:
         """The prompt in the model's style; only a completion needs to be told where to stop."""
         role, text = self.profile.role, self.prompts[prompt]
@@ -232,7 +253,7 @@ class TaskFlow:
     def _derived(self, origin: Record, ordinal: int, piece: Piece) -> Record:
         id = derived_id(self.tools.entry, origin.parents, f"{origin.id}.{ordinal}")
         messages = (Message(role="user", content=piece.instruction),) if piece.instruction else ()
-        return _answered(replace(origin, id=id, messages=messages), piece)
+        return _completed(replace(origin, id=id, messages=messages), piece)
 
     def _late(self) -> bool:
         """Whether the reply came after the pool had closed: it is in the ledger, but not looked at."""
@@ -245,7 +266,7 @@ class TaskFlow:
         batch.kept.append(record)
 
 
-def _answered(record: Record, piece: Piece) -> Record:
+def _completed(record: Record, piece: Piece) -> Record:
     answer = (Message(role="assistant", content=piece.output),) if piece.output else ()
     return replace(record, messages=(*record.messages, *answer), input=piece.input or None)
 

@@ -12,7 +12,9 @@ from pipeline.stages.numerals import lost_numbers
 from pipeline.stages.parts import Part
 
 _PART = re.compile(r"<part\s+id\s*=\s*[\"'“”]?(\d{1,6})[\"'“”]?[^<>\n]*>(.*?)</part\s*>", re.DOTALL)
-_QUOTED = re.compile(r"\"[^\"\n]+\"|“[^”\n]+”|‘[^’\n]+’|(?<!\w)'[^'\n]+'(?!\w)|「[^」\n]+」|『[^』\n]+』|«[^»\n]+»|„[^“\n]+“")
+_QUOTED = re.compile(
+    r"\"[^\"\n]+\"|“[^”\n]+”|‘[^’\n]+’|(?<!\w)'[^'\n]+'(?!\w)|「[^」\n]+」|『[^』\n]+』|«[^»\n]+»|„[^“\n]+“"
+)
 _QUESTION_MARK = re.compile(r"[?？؟;՞]")
 
 SHORTEST, LONGEST = 0.33, 2.5
@@ -164,6 +166,20 @@ def _is_in(
     if letters_of(text, target):
         return is_request is False or text != original or wanted == primary(source or UNKNOWN)
     return not any(c.isalpha() for c in text) or (not is_request and sum(map(str.isalpha, text)) < MIN_LETTERS)
+
+
+def wrong_language(text: str, target: str) -> dict[str, Any] | None:
+    """Evidence that an answer is not in the target language, or None; code, links and quotations are not read."""
+    bare = TOKEN.sub(" ", protect(text).text).strip()
+    found = identify([bare])
+    language, confidence = found["language"][0], found["confidence"][0]
+    if _same(language, primary(target)) or (language == UNKNOWN and letters_of(bare, target)):
+        return None
+    if not any(c.isalpha() for c in bare) or (language == UNKNOWN and sum(map(str.isalpha, bare)) < MIN_LETTERS):
+        return None
+    if language != UNKNOWN and confidence < SURE:
+        return None
+    return {"language": language, "confidence": round(confidence, 3)}
 
 
 def _same(language: str, wanted: str) -> bool:

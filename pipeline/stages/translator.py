@@ -23,7 +23,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "every mark of the source must stand in it exactly once ({evidence})",
         "原文里的每个记号都必须恰好出现一次（{evidence}）",
     ),
-    "translation-number-changed": ("these numbers are missing or changed: {evidence}", "这些数字丢失或改变了：{evidence}"),
+    "translation-number-changed": (
+        "these numbers are missing or changed: {evidence}",
+        "这些数字丢失或改变了：{evidence}",
+    ),
     "translation-wrong-language": ("it is not written in {language}", "没有用{language}书写"),
     "translation-length": ("it is far longer or shorter than its source", "长度与原文相差太大"),
 }
@@ -62,7 +65,7 @@ class Translator:
         numbers = list(range(1, len(pack) + 1))
         messages = self.prompt.messages(language=self.name, parts=shown(pack, numbers))
         reply = yield self._request(messages)
-        first = _Reading.of(reply, pack, numbers, source, self.language)
+        first = _Reading.of(reply, pack, {}, source, self.language)
         if not first.faults:
             return Translated(first.texts(pack), reply.model, (reply.key,))
         if reply.outcome != "ok":
@@ -70,11 +73,11 @@ class Translator:
         wrong = sorted({n for fault in first.faults for n in ([fault.part] if fault.part else numbers)})
         turn = self.repair.messages(problems=self._problems(first.faults), ids=", ".join(map(str, wrong)))
         again = yield self._request((*messages, Message(role="assistant", content=reply.text), *turn))
-        second = _Reading.of(again, [pack[n - 1] for n in wrong], wrong, source, self.language)
+        right = {n: text for n, text in first.given.items() if n not in wrong}
+        second = _Reading.of(again, pack, right, source, self.language)
         if second.faults:
             return _failed([first, second])
-        whole = replace(second, given={**first.given, **second.given})
-        return Translated(whole.texts(pack), again.model, (reply.key, again.key))
+        return Translated(second.texts(pack), again.model, (reply.key, again.key))
 
     @property
     def name(self) -> str:
@@ -121,18 +124,22 @@ class _Reading:
     faults: tuple[Fault, ...]
 
     @staticmethod
-    def of(reply: Reply, pack: Sequence[Part], numbers: Sequence[int], source: str | None, target: str) -> "_Reading":
+    def of(reply: Reply, pack: Sequence[Part], right: Mapping[int, str], source: str | None, target: str) -> "_Reading":
+        """The reply's texts beside those of the parts that were `right` before; the pack is checked as a whole."""
         if reason := _ENDED.get(reply.outcome):
             return _Reading(reply, {}, (Fault(0, reason),))
-        found = read_parts(reply.text)
+        found = {n: texts for n, texts in read_parts(reply.text).items() if n not in right}
         if not found:
             reason = "translation-injected" if reply.text.strip() else "translation-empty"
             return _Reading(reply, {}, (Fault(0, reason, {"sign": "no parts"}),))
-        given = {n: found[n][0] for n in numbers if len(found.get(n, ())) == 1}
-        faults = [Fault(n, "translation-part-lost", {"times": len(found.get(n, ()))}) for n in numbers if n not in given]
-        there = [(n, part) for n, part in zip(numbers, pack, strict=True) if n in given]
-        checked = faults_of([part for _, part in there], [given[n] for n, _ in there], source, target)
-        faults += [replace(fault, part=there[fault.part - 1][0]) for fault in checked]
+        numbers = range(1, len(pack) + 1)
+        given = {n: found[n][0] for n in numbers if len(found.get(n, ())) == 1} | dict(right)
+        faults = [
+            Fault(n, "translation-part-lost", {"times": len(found.get(n, ()))}) for n in numbers if n not in given
+        ]
+        there = [n for n in numbers if n in given]
+        checked = faults_of([pack[n - 1] for n in there], [given[n] for n in there], source, target)
+        faults += [replace(fault, part=there[fault.part - 1]) for fault in checked]
         return _Reading(reply, given, tuple(sorted(faults, key=lambda fault: fault.part)))
 
     def texts(self, pack: Sequence[Part]) -> dict[Place, str]:

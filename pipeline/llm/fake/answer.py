@@ -3,17 +3,24 @@
 import re
 
 from pipeline.llm.fake.cue import Cue
+from pipeline.llm.fake.lexicon import language_of, translated
 
 _WORD = re.compile(r"[A-Za-z][a-z]{4,}(?: [a-z]{5,})?")
 _HAN = re.compile(r"[\u4e00-\u9fff]{2,6}")
 
 
 def answer(cue: Cue) -> str:
-    """About `words` words on the text at hand (in Chinese twice as many characters).
+    """About `words` words on the text at hand (in Chinese twice as many characters), in its language.
 
     Faults at the stated shares: `refusal`, `unfinished` (stops within a sentence), `empty`, `repeated` (one sentence
     over and over), `contact` (an e-mail address inside), `punctuation` (nothing else).
     """
+    language = language_of(cue.text) if cue.params.get("language", "auto") == "auto" else cue.tongue
+    text = _answer(cue)
+    return text if language in ("en", "zh") else translated(text, language)
+
+
+def _answer(cue: Cue) -> str:
     dice, words = cue.dice, cue.grammar
     slip = cue.slip()
     if slip == "refusal":

@@ -9,11 +9,12 @@ from pipeline.errors import UsageError
 from pipeline.llm.fake.answer import answer, sentences
 from pipeline.llm.fake.check import pattern
 from pipeline.llm.fake.cue import Cue, tongue_of
+from pipeline.llm.fake.lexicon import lexicon
 from pipeline.llm.fake.question import Question
 from pipeline.llm.fake.rewrite import rewrite
 from pipeline.llm.fake.rule import Rule
 from pipeline.llm.fake.tasks import given_input, tasks
-from pipeline.llm.fake.translate import lexicon, translate
+from pipeline.llm.fake.translate import translate
 from pipeline.llm.fake.verdict import label, score, yes_no
 
 _SLOT = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -94,9 +95,9 @@ def check_reply(reply: Mapping[str, Any], file: str, place: str) -> None:
     total = sum(reply.get("shares", {}).values())
     if total > 1 + 1e-9:
         raise UsageError(f"{file}: the shares in {place} add up to {total:g}, which is more than 1")
-    for name in ("count_in", "first_in", "last_in"):
-        if name in reply and pattern(reply[name], file, f"{place}.{name}").groups < 1:
-            raise UsageError(f"{file}: {place}.{name} has no group", "put the number in parentheses: (\\d+)")
+    for name in ("count_in", "first_in", "last_in", "to_in", "each", "without"):
+        if name in reply and pattern(reply[name], file, f"{place}.{name}").groups < 1 and name != "without":
+            raise UsageError(f"{file}: {place}.{name} has no group", "put the part that counts in parentheses")
     if reply["kind"] == "template":
         unknown = [name for name in _SLOT.findall(reply["template"]) if name not in SLOTS]
         if unknown:
