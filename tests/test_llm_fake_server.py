@@ -17,7 +17,7 @@ from typing import Any
 import openai
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.errors import ModelError, UsageError
 from pipeline.llm.fake import tokens
 from pipeline.llm.fake.provider import FakeProvider
 
@@ -370,6 +370,11 @@ def test_a_request_costs_less_than_half_a_millisecond_of_one_core() -> None:
 
 def test_a_taken_port_is_a_sentence(fake: FakeProvider) -> None:
     with pytest.raises(UsageError, match=f"cannot listen on port {fake.port}"), FakeProvider(port=fake.port):
+        pass
+    with (
+        pytest.raises(ModelError, match=f"cannot listen on port {fake.port}"),
+        FakeProvider(port=fake.port, own_process=True),
+    ):
         pass
 
 

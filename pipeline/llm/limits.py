@@ -70,6 +70,7 @@ class Gate:
         self._of_role: dict[str, int] = {}
         self._epoch = 0
         self._was_limited = False
+        self._pressed = False  # the last call that asked found all places taken
         self._paused_until = -math.inf
         now = clock()
         self._requests = None if requests_per_minute is None else Bucket(requests_per_minute, now)
@@ -82,7 +83,8 @@ class Gate:
 
     def wait(self, role: str, role_most: int, tokens: float) -> float | None:
         """Seconds until a call may be sent (0.0: now), or None when another call must end first."""
-        if self.in_flight >= max(1, int(self.limit)) or self._of_role.get(role, 0) >= role_most:
+        self._pressed = self.in_flight >= max(1, int(self.limit))
+        if self._pressed or self._of_role.get(role, 0) >= role_most:
             return None
         return self.wait_again(tokens)
 
@@ -138,7 +140,7 @@ class Gate:
             if given.epoch == self._epoch:
                 self._epoch += 1
                 self.limit = max(1.0, self.limit * _SHRINK)
-        elif answered and given.epoch == self._epoch and self.in_flight >= int(self.limit):
+        elif answered and given.epoch == self._epoch and self._pressed:
             step = 1.0 / self.limit if self._was_limited else 1.0
             self.limit = min(float(self.most), self.limit + step)
 

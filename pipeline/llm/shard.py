@@ -35,6 +35,8 @@ CALL_FIELDS = (
 )
 """The columns of `calls`, in order."""
 
+_GIVE_UP = "INSERT INTO lost SELECT key, run, entry, role, time, 'the process died' FROM intents;"
+
 _GROUP = 512
 
 Statement = tuple[str, Sequence[Any]]
@@ -89,14 +91,12 @@ class Shard:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise SeedmillError(f"{self._path} was written by a newer version of this program", "update the program")
-        self._db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={VERSION}; COMMIT")
-        self._db.execute("BEGIN IMMEDIATE")
-        moved = self._db.execute(
-            "INSERT INTO lost SELECT key, run, entry, role, time, 'the process died' FROM intents"
-        ).rowcount
-        self._db.execute("DELETE FROM intents")
-        self._db.execute("COMMIT")
-        return moved
+        if version < VERSION:
+            self._db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={VERSION}; COMMIT")
+        found: int = self._db.execute("SELECT count(*) FROM intents").fetchone()[0]
+        if found:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_GIVE_UP} DELETE FROM intents; COMMIT")
+        return found
 
     def _loop(self) -> None:
         ending = False

@@ -29,16 +29,12 @@ _APOLOGY: dict[Language, re.Pattern[str]] = {
 COPIED_RUN: dict[Language, int] = {"en": 7, "zh": 12}
 """So many words (characters of Chinese) in a row that stand in the prompt, but not in the task, are copied from it."""
 
-_PROMPT_WORDS: dict[Language, tuple[str, ...]] = {
-    "en": (
-        *("<task>", "</task>", "rewritten task", "rewritten prompt", "rewritten:", "original task", "given prompt"),
-        *("created prompt", "new prompt", "new task:", "#the given", "the task below"),
-    ),
-    "zh": (
-        *("<task>", "</task>", "改写后的任务", "改写后的指令", "改写如下", "改写：", "原任务", "原题", "给定的提示"),
-        *("新任务：", "下面的任务"),
-    ),
-}
+_PROMPT_WORDS = (
+    *("<task>", "</task>", "rewritten task", "rewritten prompt", "rewritten:", "original task", "given prompt"),
+    *("created prompt", "new prompt", "new task:", "#the given", "the task below"),
+    *("改写后的任务", "改写后的指令", "改写如下", "改写：", "原任务", "原题", "给定的提示", "新任务：", "下面的任务"),
+)
+"""What stands around a task in our prompts and in WizardLM's; a model may leak it in either language."""
 
 _ENGLISH = """
 a about above after again all also am an and any are as at be because been before being below between both but by can
@@ -101,7 +97,7 @@ def has_content(text: str, language: Language) -> bool:
 def copied(parent: str, child: str, prompt: Prompt, language: Language) -> str | None:
     """Words that the child has from the prompt and not from the parent, or None."""
     low, origin = child.lower(), parent.lower()
-    for words in _PROMPT_WORDS[language]:
+    for words in _PROMPT_WORDS:
         if words in low and words not in origin:
             return words
     size = COPIED_RUN[language]

@@ -152,9 +152,7 @@ class TaskFlow:
         if self._late():
             batch.drop(record, "after-target")
         elif isinstance(result, Answered):
-            self._close(
-                replace(record, messages=(*record.messages, result.message)), None, batch, result.message.content
-            )
+            self._finish(replace(record, messages=(*record.messages, result.message)), batch)
         else:
             batch.drop(record, result.reason, **result.detail)
 
@@ -176,14 +174,10 @@ class TaskFlow:
         else:
             piece = parse_instance(reply.text, order, opened=self.profile.style == "completion")
             record = _completed(record, piece)
-            self._close(record, piece.reason or _instance_fault(piece), batch, piece.raw)
-
-    def _close(self, record: Record, fault: str | None, batch: Batch, raw: str) -> None:
-        """The end of a task: finished, or dropped for a fault in its example."""
-        if fault:
-            batch.drop(record, fault, raw=raw)
-        else:
-            self._finish(record, batch)
+            if fault := piece.reason or _instance_fault(piece):
+                batch.drop(record, fault, raw=piece.raw)
+            else:
+                self._finish(record, batch)
 
     def _kind(
         self, record: Record, batch: Batch

@@ -29,7 +29,9 @@ class Books:
         if noun == "files":
             return await self._files(request, method, id, tail)
         if noun == "batches" and method == "POST" and id is None:
-            batch = self._batches.create(parse(await request.read()))
+            body = parse(await request.read())
+            await self._batches.look_at_all()  # so that what has ended is no longer enqueued
+            batch = self._batches.create(body)
             return Answer(200, encoded(batch.shown()))
         if noun == "batches" and id is not None and (method, tail) in (("GET", None), ("POST", "cancel")):
             batch = await self._batches.look(id)

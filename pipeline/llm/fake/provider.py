@@ -65,7 +65,11 @@ class FakeProvider:
     ) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(_PATIENCE)
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
         if self._folder is not None:
             self._folder.cleanup()
         if self._thread is not None and self._loop is not None and self._stop is not None:
@@ -131,13 +135,16 @@ class FakeProvider:
         elif self._source is not None:
             command += ["--script", str(Path(str(self._source)).resolve())]
         root = Path(__file__).parents[3]
-        self._process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        said = folder / "said"
+        with said.open("wb") as log:  # a pipe that nobody reads would one day be full
+            self._process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=log)
         deadline = time.monotonic() + _PATIENCE
         while not port_file.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
-                said = self._process.communicate()[1].decode(errors="replace").strip()
-                raise ModelError(f"the fake provider did not start: {said or 'it said nothing'}")
+                self._process.wait()
+                told = said.read_text(encoding="utf-8", errors="replace").strip()
+                raise ModelError(f"the fake provider did not start: {told or 'it said nothing'}")
             time.sleep(0.01)
         self.port = int(port_file.read_text())
 

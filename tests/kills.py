@@ -1,0 +1,128 @@
+"""Killing a live run again and again, and holding the ledger against what the provider saw."""
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.llm.body import Call, wire_body
+from pipeline.llm.fake.provider import FakeProvider
+from pipeline.llm.fake.question import Question, parse
+from pipeline.llm.models import resolve_models
+from tests.runs import RECIPES, ROOT, environment, made_bytes
+
+RECIPE = RECIPES / "whole.yaml"
+
+POINTS = (
+    "reply-durable:7",
+    "reply-durable:60",
+    "shards-written:2",
+    "before-rename:3",
+    "mid-export",
+    "before-export-rename",
+)
+
+
+@dataclass
+class Trial:
+    """One outputs folder whose run is killed; `suspects` are calls that were made again although finished."""
+
+    provider: FakeProvider
+    outputs: Path
+    engine: str
+    kills: int = 0
+    in_flight: int = 0
+    suspects: set[str] = field(default_factory=set)
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        return environment(LLM_BASE_URL=self.provider.url, LLM_MODEL="fake", LLM_API_KEY="sk-kill-test", **changes)
+
+    def start(self, **changes: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pipeline", "run", str(RECIPE), "--run", "x", "--quiet"]
+        return subprocess.Popen(
+            [*command, "--outputs", str(self.outputs), "--engine", self.engine],
+            cwd=ROOT,
+            env=self.environment(**changes),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def kill_at_point(self, point: str) -> bool:
+        """Whether the run got as far as the point."""
+        process = self.start(SEEDMILL_CRASH_AT=point)
+        _, said = process.communicate(timeout=180)
+        killed = process.returncode == -signal.SIGKILL or "has died" in said
+        assert killed or process.returncode == 0, said
+        self.kills += killed
+        return killed
+
+    def kill_after(self, seconds: float) -> bool:
+        """Whether the run was still alive by then."""
+        process = self.start()
+        try:
+            _, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            self.kills += 1
+            return True
+        assert process.returncode == 0, said
+        return False
+
+    def finish(self) -> dict[str, str]:
+        """Run to the end; the bytes made."""
+        process = self.start()
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+        return made_bytes(self.outputs / "x")
+
+    def note(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """After a kill: the provider's keys of the calls that are durable, and how often each body was asked so far."""
+        if self.engine == "ray":
+            time.sleep(1.0)  # orphaned actors may still write what they have in flight
+        finished, left = ledger_calls(self.outputs / "ledger", self.environment())
+        self.in_flight += left
+        return finished, {key: call["attempts"] for key, call in self.provider.calls().items()}
+
+    def check(self, before: tuple[Mapping[str, int], Mapping[str, int]]) -> None:
+        """Whether a body that was durable has been asked again since."""
+        finished, attempts = before
+        now = self.provider.calls()
+        self.suspects.update(key for key in finished if now[key]["attempts"] != attempts.get(key))
+
+    def verify(self) -> None:
+        """Nothing finished was asked again, and no more was repeated than was in flight at the kills."""
+        finished, _ = ledger_calls(self.outputs / "ledger", self.environment())
+        # A judge that is asked a second time gets the same body under another sample index: two calls, both wanted.
+        assert not [key for key in self.suspects if finished[key] == 1]
+        calls = self.provider.calls()
+        assert set(calls) == set(finished), "a finished call is missing from the ledger"
+        repeated = sum(call["attempts"] for call in calls.values()) - sum(finished.values())
+        assert 0 <= repeated <= self.in_flight, "more calls were repeated than were in flight at the kills"
+
+
+def ledger_calls(ledger: Path, environ: Mapping[str, str]) -> tuple[Counter[str], int]:
+    """How many finished calls of a ledger have each of the provider's keys, and how many were left in flight."""
+    spec = resolve_models({}, environ)["default"]
+    finished = Counter[str]()
+    left = 0
+    for path in sorted(ledger.glob("shard-*.sqlite")):
+        database = sqlite3.connect(path)
+        for key, request in database.execute("SELECT key, request FROM calls"):
+            call_path, body = wire_body(spec, Call(key, request, "default", ""))
+            finished[Question("chat" if "chat" in call_path else "completions", parse(body)).key] += 1
+        left += database.execute("SELECT count(*) FROM intents").fetchone()[0]
+        database.close()
+    return finished, left
+
+
+def moments(seed: int, count: int, longest: float) -> list[float]:
+    """Random moments of a run, in seconds from its start; the first second is start-up."""
+    draw = random.Random(seed)
+    return [draw.uniform(1.0, longest) for _ in range(count)]
