@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import DataError
 from pipeline.recipe import Entry
 from pipeline.record import SCHEMA_VERSION
 from pipeline.store import sha256_of
@@ -41,10 +42,17 @@ def fingerprint(entry: Entry, seed: int, models: Mapping[str, Any], previous: Se
         "name": entry.name,
         "stage": entry.kind,
         "settings": entry.portable_settings(),
-        "files": [[path.name, sha256_of(path)] for path in entry.files],
+        "files": [[path.name, _content_hash(path)] for path in entry.files],
         "seed": seed,
         "models": models,
         "previous": list(previous),
     }
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", "check its permissions") from error

@@ -185,6 +185,9 @@ def _paths(tree: "Tree", where: tuple[str | int, ...], value: str | list[str]) -
             full = str(base / Path(pattern).expanduser())
             hits = [full] if Path(full).exists() else sorted(glob.glob(full))
             if hits:
+                if directories := [h for h in hits if Path(h).is_dir()]:
+                    hint = f"name its files, for example with {directories[0].rstrip('/')}/*.jsonl"
+                    raise tree.error(where, f"{directories[0]} is a directory", hint)
                 found.extend(Path(h).resolve() for h in hits)
                 break
         else:

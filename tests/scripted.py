@@ -49,7 +49,9 @@ def said(text: str, finish: str = "stop", **usage: Any) -> Sent:
     """A chat reply."""
     message = {"role": "assistant", "content": text}
     counts = {"prompt_tokens": 7, "completion_tokens": 3} | usage
-    return Sent(body={"model": "said-model", "choices": [{"message": message, "finish_reason": finish}], "usage": counts})
+    return Sent(
+        body={"model": "said-model", "choices": [{"message": message, "finish_reason": finish}], "usage": counts}
+    )
 
 
 def failed(status: int, message: str = "no", headers: Mapping[str, str] | None = None, **error: Any) -> Sent:

@@ -57,10 +57,19 @@ def test_a_completion_call() -> None:
 
 
 def test_what_is_of_the_transport_is_not_in_the_key() -> None:
-    ours = {"concurrency": 1, "timeout": 5.0, "extra_headers": {"X": "$Y"}, "api_key_env": "K", "price": None, "role": "judge"}
+    ours = {
+        "concurrency": 1,
+        "timeout": 5.0,
+        "extra_headers": {"X": "$Y"},
+        "api_key_env": "K",
+        "price": None,
+        "role": "judge",
+    }
     assert key(ask(), **ours) == key(ask())
     assert key(ask(), base_url="http://MODEL.test:80/v1/") == key(ask())
-    assert key(ask(), base_url="http://a/v1", endpoint_name="n") == key(ask(), base_url="http://b/v1", endpoint_name="n")
+    assert key(ask(), base_url="http://a/v1", endpoint_name="n") == key(
+        ask(), base_url="http://b/v1", endpoint_name="n"
+    )
     assert key(ask(), token_param="max_completion_tokens") == key(ask())
     assert compose(spec_of(), ask(), "one entry").key == compose(spec_of(), ask(), "another").key
 
@@ -98,7 +107,13 @@ def test_equal_numbers_are_one_number() -> None:
 def test_layers_of_parameters() -> None:
     settings = {"max_tokens": 100, "extra_body": {"temperature": 1, "seed": None, "top_k": 5}}
     assert body(ask(params={"seed": 3, "temperature": 0.2}), **settings)["temperature"] == 1
-    assert body(ask(params={"seed": 3}), **settings).keys() == {"model", "messages", "max_tokens", "temperature", "top_k"}
+    assert body(ask(params={"seed": 3}), **settings).keys() == {
+        "model",
+        "messages",
+        "max_tokens",
+        "temperature",
+        "top_k",
+    }
     assert body(ask(params={"max_tokens": 7}), **settings)["max_tokens"] == 7
 
 

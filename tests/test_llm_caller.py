@@ -25,7 +25,7 @@ QUICK = Pauses(nobody=0.3, first=0.01, longest=0.05)
 Open = Callable[..., tuple[Caller, Script]]
 
 
-@pytest.fixture()
+@pytest.fixture
 def open_caller(tmp_path: Path) -> Iterator[Open]:
     """Opens callers over one ledger; the answering function takes what came and gives what is sent."""
     with ExitStack() as stack:
@@ -211,6 +211,7 @@ def test_nobody_there_is_an_error_and_a_late_server_is_not(open_caller: Open) ->
     caller, _ = open_caller(lambda seen: Sent(how="refused"))
     with pytest.raises(ModelError, match=r"http://model\.test/v1: nobody answers there"):
         caller.submit(ask(), "e").result(10)
+    caller.close()
     late, _ = open_caller(first(Sent(how="refused"), Sent(how="refused")), specs={"default": spec_of(model="late")})
     assert late.submit(ask(), "e").result(10).text == "good"
 
@@ -315,13 +316,28 @@ def test_close_waits_for_what_was_sent(open_caller: Open, tmp_path: Path) -> Non
     caller.close()
 
 
-def test_a_broken_ledger_stops_everything(open_caller: Open) -> None:
+def test_what_cannot_be_noted_is_not_sent(open_caller: Open) -> None:
     caller, script = open_caller()
     for shard in caller._ledger._shards.values():
-        shard._db.execute("PRAGMA max_page_count=1")
-    with pytest.raises(SeedmillError, match="is full"):
-        replies([caller.submit(ask(n), "e") for n in range(20)])
-    assert script.seen == [], "what cannot be noted is not sent"
+        shard._db.execute("PRAGMA query_only=ON")
+    for future in [caller.submit(ask(n), "e") for n in range(20)]:
+        with pytest.raises(SeedmillError, match="cannot be written"):
+            future.result(10)
+    assert script.seen == []
+
+
+def test_a_full_disk_stops_the_run_and_tells_what_may_be_lost(open_caller: Open, tmp_path: Path) -> None:
+    caller, script = open_caller(lambda seen: said("word " * 2000))
+    for shard in caller._ledger._shards.values():
+        pages = shard._db.execute("PRAGMA page_count").fetchone()[0]
+        shard._db.execute(f"PRAGMA max_page_count={pages + 12}")
+    errors = [caller.submit(ask(n), "e").exception(10) for n in range(60)]
+    stored = sum(error is None for error in errors)
+    assert all(isinstance(error, SeedmillError) and "is full" in error.message for error in errors if error is not None)
+    caller.close()
+    assert ledger_facts(tmp_path)["calls"] == stored > 0
+    later, _ = open_caller()
+    assert later.usage().in_flight_found_at_open == len(script.seen) - stored > 0
 
 
 def test_in_flight_calls_of_a_dead_process_are_told(open_caller: Open) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
@@ -60,7 +60,7 @@ class Delayed:
         threading.Timer(self.rng.choice([0.0, 0.0, 0.001, 0.005]), end).start()
         return future
 
-    def release(self, keys: list[str]) -> None:
+    def release(self, keys: Sequence[str]) -> None:
         self.released += keys
 
 
@@ -101,17 +101,20 @@ def test_a_request_may_depend_on_the_replies_before_its_window(window: int, seed
 
 def test_the_first_refusal_is_raised_before_its_turn_and_the_rest_awaited() -> None:
     exchange = Delayed(Random(1), found=0.0, broken=9)
-    got = []
-    replies = Client(exchange, SPECS, "e").ask((ask(n) for n in range(50)), 10)
-    with pytest.raises(ModelError, match="refused for good"):
-        for reply in replies:
+    got: list[str] = []
+
+    def consume() -> None:
+        for reply in Client(exchange, SPECS, "e").ask((ask(n) for n in range(50)), 10):
             got.append(reply.text)
             time.sleep(0.02)
+
+    with pytest.raises(ModelError, match="refused for good"):
+        consume()
     assert len(got) <= 9
-    assert exchange.done == len(set(exchange.order)) == len(got) + 10 or exchange.done <= 20
+    assert exchange.done == len(got) + 10, "all that was sent was awaited"
 
 
-@pytest.fixture()
+@pytest.fixture
 def caller(tmp_path: Path) -> Iterator[tuple[Caller, Script]]:
     script = Script(lambda seen: said(f"re: {seen.text}"))
     spec = spec_of(concurrency=4)
@@ -120,14 +123,17 @@ def caller(tmp_path: Path) -> Iterator[tuple[Caller, Script]]:
     made.close()
 
 
-def test_closing_early_awaits_what_was_sent_and_drops_what_was_not(caller: tuple[Caller, Script], tmp_path: Path) -> None:
+def test_closing_early_awaits_what_was_sent_and_drops_what_was_not(
+    caller: tuple[Caller, Script], tmp_path: Path
+) -> None:
     made, script = caller
     with closing(cast(Any, Client(made, SPECS, "e").ask((ask(n) for n in range(100)), 20))) as replies:
         assert next(replies).text == "re: q0"
     sent = len(script.seen)
     assert 1 < sent <= 12
     usage = made.usage("e")
-    assert (usage.calls, usage.calls + usage.after_target) == (1, sent)
+    assert usage.calls + usage.after_target == sent
+    assert usage.after_target >= 1
     assert usage.in_flight == 0
     assert ledger_facts(tmp_path) == {"calls": sent, "intents": 0, "lost": 0}
     time.sleep(0.1)

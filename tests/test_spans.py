@@ -164,8 +164,21 @@ def test_code_is_found_in_real_answers_and_prose_left_alone() -> None:
     if not folder:
         pytest.skip("REAL_DATA is not set: alpaca_data.json is not here")
     rows = json.loads((Path(folder) / "alpaca_data.json").read_text(encoding="utf-8"))[:8000]
-    asks_for_code = ("code", "python", "sql", "function", "program", "script", "query", "java", "html", "algorithm", "class")
-    coded, plain = [], []
+    asks_for_code = (
+        "code",
+        "python",
+        "sql",
+        "function",
+        "program",
+        "script",
+        "query",
+        "java",
+        "html",
+        "algorithm",
+        "class",
+    )
+    coded: list[bool] = []
+    plain: list[bool] = []
     for row in rows:
         wants = any(word in row["instruction"].lower() for word in asks_for_code)
         (coded if wants else plain).append(bool(list(code_runs(row["output"]))))

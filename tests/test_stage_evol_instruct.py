@@ -184,7 +184,7 @@ def test_a_later_round_goes_on_from_the_last_that_succeeded(tmp_path: Path) -> N
 def test_the_evidence_is_in_the_drop(tmp_path: Path) -> None:
     text = "Tell me about river 1. Leave everything else alone, its purpose, its figures and names too."
     result = run(tmp_path, FunctionLLM(failing("evolve", text)), [task(1)], operators={"add_constraints": 1.0})
-    assert '"words":"leave everything else alone its purpose its"' in result.drops["detail"][0]
+    assert '"words":"leave everything else alone its purpose"' in result.drops["detail"][0]
     result = run(tmp_path, FunctionLLM(failing("judge", "Hm.")), [task(1)])
     assert '"replies":["Hm.","Hm."]' in result.drops["detail"][0]
     assert result.notes == {"asked_again": 1}

@@ -14,16 +14,16 @@ class Usage:
     """Counts of calls; add two to have both.
 
     Attributes:
-        calls: replies that were wanted and handed out, reused ones included.
+        calls: replies that were wanted when they came, reused ones included.
         reused: of these, taken from the ledger or from an equal call already under way.
         sent: attempts over the wire, retries included.
         retries: of these, second and later attempts.
         retries_429: of these, after the server said that we ask too much.
         unavailable: calls given up at their deadline; a re-run asks them again.
-        after_target: calls that were under way when nobody wanted their reply any more; stored all the same.
+        after_target: replies that nobody wanted any more when they came; stored all the same.
         in_flight: calls under way now.
-        prompt_tokens: of all replies handed out.
-        completion_tokens: of all replies handed out.
+        prompt_tokens: of all replies that were wanted.
+        completion_tokens: of all replies that were wanted.
         new_prompt_tokens: of the calls really made.
         new_completion_tokens: of the calls really made.
         cost: US dollars for the calls really made; None as soon as one's price is unknown.
@@ -51,7 +51,7 @@ class Usage:
 
     @property
     def new(self) -> int:
-        """Replies handed out that were not reused."""
+        """Replies that were wanted and not reused."""
         return self.calls - self.reused
 
     def __add__(self, other: "Usage") -> "Usage":

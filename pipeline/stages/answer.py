@@ -15,6 +15,7 @@ from pipeline.record import Drop, Message, Record
 from pipeline.stage import Outcome, Stream, Tools
 from pipeline.stages.answered import Answered, answered
 from pipeline.stages.fates import Fate, settle
+from pipeline.stages.languages import letters_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class Answer:
         model: role of the model that answers.
         system: system prompt for conversations that have none of their own.
         overwrite: answer again what has an answer; scores of the old answer are taken away with it.
-        continue_cut: `continue` in recipes: have an answer that was cut off at max_tokens continued, instead of dropping it.
+        continue_cut: `continue` in recipes: have an answer that was cut off at max_tokens continued, instead of
+            dropping it.
         continue_at_most: how often one answer may be continued.
         window: how many requests may be under way; enters the fingerprint.
         prompt: a chat prompt file whose turns stand in the place of the first question; placeholder {{question}}.
@@ -75,7 +77,8 @@ class Answer:
             max_tokens=self.max_tokens,
         )
         more = self.continue_at_most if self.continue_cut else 0
-        result = yield from answered(request, record.language or "en", more)
+        language = record.language or ("zh" if letters_of(record.question, "zh") else "en")
+        result = yield from answered(request, language, more)
         notes = ("continued",) if len(result.calls) > 1 else ()
         if isinstance(result, Answered):
             filled = with_answer(record, result)

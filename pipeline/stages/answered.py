@@ -97,5 +97,5 @@ def spliced(seam: str, rest: str) -> str:
     bare, done = rest.lstrip(), seam.rstrip()
     for size in range(min(most, len(bare), len(done)), least - 1, -1):
         if done.endswith(bare[:size]):
-            return done + bare[size:]
+            return (done + bare[size:]).strip()
     return (seam + (bare if seam[-1:].isspace() else rest)).strip()

@@ -26,7 +26,7 @@ _APOLOGY: dict[Language, re.Pattern[str]] = {
     "zh": re.compile(r"抱歉|对不起|對不起"),
 }
 
-COPIED_RUN: dict[Language, int] = {"en": 7, "zh": 12}
+COPIED_RUN: dict[Language, int] = {"en": 6, "zh": 12}
 """So many words (characters of Chinese) in a row that stand in the prompt, but not in the task, are copied from it."""
 
 _PROMPT_WORDS = (

@@ -9,14 +9,14 @@ from pipeline.llm.request import Reply, Request
 from pipeline.prompt import Prompt
 from pipeline.record import Message, Record
 from pipeline.stages.quoted import HEADINGS, answer_of, on_one_line, quoted, turns_before_answer
-from pipeline.stages.verdict import NoVerdict, Verdict, read_verdict
+from pipeline.stages.verdict import NoVerdict, read_verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a judge said in the end, and every reply it gave."""
 
-    verdict: Verdict | NoVerdict
+    verdict: float | NoVerdict
     replies: tuple[Reply, ...]
 
 
@@ -47,7 +47,7 @@ class Judge:
         request = self._request(record)
         reply = yield request
         first = _read(reply)
-        if isinstance(first, Verdict) or reply.outcome not in ("ok", "length"):
+        if not isinstance(first, NoVerdict) or reply.outcome not in ("ok", "length"):
             return Judgement(first, (reply,))
         again = yield self._once_more(request, reply)
         return Judgement(_read(again), (reply, again))
@@ -79,7 +79,7 @@ class Judge:
         return on_one_line("\n".join(f"{names.get(m.role, m.role)}: {m.content or m.tool_calls or ''}" for m in turns))
 
 
-def _read(reply: Reply) -> Verdict | NoVerdict:
+def _read(reply: Reply) -> float | NoVerdict:
     if reply.outcome not in ("ok", "length"):
         return NoVerdict(reply.outcome)
     return read_verdict(reply.text, cut_off=reply.outcome == "length")

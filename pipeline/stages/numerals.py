@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -33,7 +32,7 @@ _SCALE = re.compile(
     r"|(?P<sign>[万萬][亿億]|[百千十][万萬]|[百十][亿億]|백만|천만|[百千万萬亿億兆만억조]))",
     re.IGNORECASE,
 )
-_HOUR = re.compile(r":\d\d(?!\d)|\s?(?:Uhr\b|h(?![a-z]))|\s?[点點时時시]")
+_HOUR = re.compile(r":\d\d(?!\d)|\s?(?:Uhr\b|heures?\b|horas?\b|h(?![a-z]))|\s?[点點时時시]")
 _DECADE = re.compile(r"['’]?s\b|\s?年代")
 
 _HAN_DIGITS = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
@@ -58,7 +57,7 @@ class Number:
 
     Attributes:
         written: as it stands in the text.
-        keys: what it may be recognised by: its value in canonical form, and its bare digits.
+        keys: what it can be found by: its value (`=1500000`) and its digits (`15`; `~15` before a scale word).
         pieces: keys of each part, when it may be a list such as `12,75` instead of one number.
         plain: its value when it is a whole number without scale, else None.
     """
@@ -67,6 +66,11 @@ class Number:
     keys: tuple[str, ...]
     pieces: tuple[str, ...] = ()
     plain: int | None = None
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """What to look for in a translation: `15 Millionen` may become `15 million`, whose scale word we know."""
+        return tuple(key.lstrip("~") for key in self.keys) + tuple(f"~{key}" for key in self.keys if key.isdigit())
 
 
 def lost_numbers(source: str, translation: str, language: str) -> tuple[str, ...]:
@@ -79,15 +83,26 @@ def lost_numbers(source: str, translation: str, language: str) -> tuple[str, ...
     `May` becomes `5月`.
     """
     least = SPELT if language.split("-")[0] in _READ else SPELT_ELSEWHERE
-    have = Counter(key for keys in _keys_of(translation) for key in dict.fromkeys(keys))
+    there = [frozenset(keys) for keys in _keys_of(translation)]
+    places: dict[str, list[int]] = {}
+    for at, keys in enumerate(there):
+        for key in keys:
+            places.setdefault(key, []).append(at)
+    used: set[int] = set()
+
+    def take(key: str) -> bool:
+        at = next((at for at in places.get(key, ()) if at not in used), None)
+        if at is not None:
+            used.add(at)
+        return at is not None
+
     lost = []
     for number in numbers(source):
         if number.plain is not None and number.plain < least:
             continue
-        key = next((k for k in number.keys if have[k] > 0), None)
-        if key is not None:
-            have[key] -= 1
-        elif not number.pieces or any(have[piece] <= 0 for piece in number.pieces if int(piece) >= least):
+        if any(take(key) for key in number.sought):
+            continue
+        if not number.pieces or not all(take(piece) for piece in number.pieces if int(piece) >= least):
             lost.append(number.written)
     return tuple(lost)
 
@@ -99,17 +114,15 @@ def numbers(text: str) -> Iterator[Number]:
         run = match[0]
         value, digits = _value(run), _digits(run)
         parts = tuple(_digits(part) for part in re.split(r"\D+", run))
-        keys = [digits, f"={value.normalize():f}"]
         scale = _SCALE.match(text, match.end())
         power = _SCALES[(scale["word"] or scale["sign"]).lower()] if scale else 0
-        if power:
-            keys.insert(0, f"={(value.scaleb(power)).normalize():f}")
+        keys = [f"={value.scaleb(power).normalize():f}", f"~{digits}" if power else digits]
         if _DECADE.match(text, match.end()) and run.isdigit() and len(run) == 4:
             keys += [run[2:], str(int(run[:2]) + 1)] if run.endswith("00") else [run[2:]]
         if run.isdigit() and 12 < int(run) < 24 and _HOUR.match(text, match.end()):
             keys.append(str(int(run) - 12))
         plain = int(run) if run.isdigit() and not power else None
-        yield Number(run, tuple(dict.fromkeys(keys)), parts if len(parts) > 1 else (), plain)
+        yield Number(run, tuple(dict.fromkeys(keys)), parts if "," in run else (), plain)
 
 
 def _keys_of(text: str) -> Iterator[tuple[str, ...]]:

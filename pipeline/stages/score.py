@@ -14,7 +14,7 @@ from pipeline.stages.fates import Fate, settle
 from pipeline.stages.judge import Judge
 from pipeline.stages.languages import prompt_tongue
 from pipeline.stages.quoted import answer_of
-from pipeline.stages.verdict import Verdict
+from pipeline.stages.verdict import NoVerdict
 
 RUBRICS: dict[str, tuple[str, str]] = {"accuracy": ("accuracy", "准确性"), "helpfulness": ("helpfulness", "有用程度")}
 """Dimensions that have a rubric of ours, with their English and Chinese names; AlpaGasus filtered with the first."""
@@ -79,8 +79,8 @@ class Score:
         verdict, replies = judgement.verdict, judgement.replies
         record = replace(record, calls=(*record.calls, *(reply.key for reply in replies)))
         notes = ("asked_again",) if len(replies) > 1 else ()
-        if isinstance(verdict, Verdict):
-            return Fate(kept=(replace(record, scores={**record.scores, self.dimension: verdict.score}),), notes=notes)
+        if not isinstance(verdict, NoVerdict):
+            return Fate(kept=(replace(record, scores={**record.scores, self.dimension: verdict}),), notes=notes)
         reason = _REASONS.get(replies[-1].outcome, "unparsable-score")
         detail: dict[str, Any] = {"why": verdict.why, "replies": [r.text for r in replies], "model": replies[-1].model}
         return Fate(drops=(Drop(record=record, reason=reason, detail=detail),), notes=notes)

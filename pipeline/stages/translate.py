@@ -109,20 +109,20 @@ class Translate:
         )
         child = replace(child, method=self.mode, prompt=translator.prompt.ref)
         texts: dict[Place, str] = {}
+        notes: tuple[str, ...] = ("not_regenerated",) if self.mode == "regenerate" and not anew else ()
         for pack in packed(parts, PACK_LETTERS):
             result = yield from translator.translate(pack, source)
             child = replace(child, calls=(*child.calls, *result.calls))
+            notes += ("asked_again",) if len(result.calls) > 1 else ()
             if isinstance(result, Untranslated):
-                return self._failed(record, child, Drop(record=child, reason=result.reason, detail=result.detail))
+                drop = Drop(record=child, reason=result.reason, detail=result.detail)
+                return self._fate(record, child, drop, notes)
             texts |= result.texts
             child = replace(child, model=result.model or child.model)
-        child = with_texts(child, texts)
-        notes = ("not_regenerated",) if self.mode == "regenerate" and not anew else ()
+        child, lost = with_texts(child, texts), None
         if anew:
-            child, drop = yield from self._answer(child, answering, tools)
-            if drop is not None:
-                return self._failed(record, child, drop)
-        return self._made(record, child, notes)
+            child, lost = yield from self._answer(child, answering, tools)
+        return self._fate(record, child, lost, notes)
 
     def _answer(self, child: Record, profile: Profile, tools: Tools) -> Flow[tuple[Record, Drop | None]]:
         """The child with an answer of its own, or why there is none."""
@@ -139,17 +139,15 @@ class Translate:
             return child, Drop(record=child, reason="translation-wrong-language", detail=detail)
         return child, None
 
-    def _made(self, record: Record, child: Record, notes: tuple[str, ...]) -> Fate:
+    def _fate(self, record: Record, child: Record, drop: Drop | None, notes: tuple[str, ...]) -> Fate:
+        """The books of one record: `keep: both` drops a failed child, else its source drops for that reason."""
         if self.keep == "both":
-            return Fate(kept=(record, child), derived=1, notes=notes)
+            kept, drops = ((record, child), ()) if drop is None else ((record,), (drop,))
+            return Fate(kept=kept, drops=drops, derived=1, notes=notes)
+        if drop is not None:
+            return Fate(drops=(replace(drop, record=replace(record, calls=child.calls)),), notes=notes)
         superseded = Drop(record=record, reason="superseded", detail={"by": child.id})
         return Fate(kept=(child,), drops=(superseded,), derived=1, notes=notes)
-
-    def _failed(self, record: Record, child: Record, drop: Drop) -> Fate:
-        """With `keep: both` the source stays and the failed child drops; else the source drops for that reason."""
-        if self.keep == "both":
-            return Fate(kept=(record,), drops=(drop,), derived=1)
-        return Fate(drops=(replace(drop, record=replace(record, calls=child.calls)),))
 
 
 def _measured(record: Record) -> str | None:

@@ -28,7 +28,7 @@ SHORTEST_REQUEST, LONGEST_REQUEST = 0.4, 1.8
 SLACK = 20.0
 """Letters by which a length may miss these bounds: a two-letter word has translations of any length."""
 
-ECHO = (0.9, 0.5)
+ECHO = (0.9, 0.6)
 """A translated task that shares this much of its words with the translated answer, while in the source it shares less
 than that, is the answer. One in 6,204 of those rows does so."""
 
@@ -84,8 +84,8 @@ def read_parts(reply: str) -> dict[int, list[str]]:
 def faults_of(pack: Sequence[Part], texts: Sequence[str], source: str | None, target: str) -> list[Fault]:
     """Everything wrong with the texts given for a pack's parts, the tokens still in them; in the order of the parts.
 
-    Reasons: `translation-empty`, `translation-span-lost`, `translation-number-changed`, `translation-injected`,
-    `translation-wrong-language`, `translation-length`.
+    Reasons, in this order for one part: `translation-empty`, `translation-injected` or `translation-length`,
+    `translation-span-lost`, `translation-number-changed`, `translation-wrong-language`.
 
     Args:
         source: the record's language, or None when it is not known.
@@ -98,16 +98,16 @@ def faults_of(pack: Sequence[Part], texts: Sequence[str], source: str | None, ta
         if not text:
             found.append(Fault(at + 1, "translation-empty"))
             continue
-        if problems := part.source.problems(text):
-            marks = {problem: [f"⟦{n}⟧" for n in numbers] for problem, numbers in problems.items()}
-            found.append(Fault(at + 1, "translation-span-lost", marks))
         original = TOKEN.sub(" ", part.source.text).strip()
-        if lost := lost_numbers(original, bare[at], target):
-            found.append(Fault(at + 1, "translation-number-changed", list(lost)))
         if part.is_request and (sign := _answered(original, bare[at], source, target)):
             found.append(Fault(at + 1, "translation-injected", sign))
         elif fault := _length(original, bare[at]):
             found.append(Fault(at + 1, "translation-length", fault))
+        if problems := part.source.problems(text):
+            marks = {problem: [f"⟦{n}⟧" for n in numbers] for problem, numbers in problems.items()}
+            found.append(Fault(at + 1, "translation-span-lost", marks))
+        if lost := lost_numbers(original, bare[at], target):
+            found.append(Fault(at + 1, "translation-number-changed", list(lost)))
         identified = (languages["language"][at], languages["confidence"][at])
         if not _is_in(original, bare[at], identified, part.is_request, source, target):
             evidence = {"language": identified[0], "confidence": round(identified[1], 3)}
@@ -164,8 +164,9 @@ def _is_in(
     if language != UNKNOWN:
         return not is_request and confidence < SURE
     if letters_of(text, target):
-        return is_request is False or text != original or wanted == primary(source or UNKNOWN)
-    return not any(c.isalpha() for c in text) or (not is_request and sum(map(str.isalpha, text)) < MIN_LETTERS)
+        return not is_request or text != original or wanted == primary(source or UNKNOWN)
+    letters = sum(map(str.isalpha, text))
+    return letters == 0 or (not is_request and letters < MIN_LETTERS)
 
 
 def wrong_language(text: str, target: str) -> dict[str, Any] | None:

@@ -120,20 +120,20 @@ class _Reading:
     """A reply, the texts found in it by part number, and what is wrong with them."""
 
     reply: Reply
-    given: Mapping[int, str]
+    given: dict[int, str]
     faults: tuple[Fault, ...]
 
     @staticmethod
-    def of(reply: Reply, pack: Sequence[Part], right: Mapping[int, str], source: str | None, target: str) -> "_Reading":
+    def of(reply: Reply, pack: Sequence[Part], right: dict[int, str], source: str | None, target: str) -> "_Reading":
         """The reply's texts beside those of the parts that were `right` before; the pack is checked as a whole."""
         if reason := _ENDED.get(reply.outcome):
             return _Reading(reply, {}, (Fault(0, reason),))
-        found = {n: texts for n, texts in read_parts(reply.text).items() if n not in right}
+        found = read_parts(reply.text)
         if not found:
             reason = "translation-injected" if reply.text.strip() else "translation-empty"
             return _Reading(reply, {}, (Fault(0, reason, {"sign": "no parts"}),))
         numbers = range(1, len(pack) + 1)
-        given = {n: found[n][0] for n in numbers if len(found.get(n, ())) == 1} | dict(right)
+        given = {n: found[n][0] for n in numbers if len(found.get(n, ())) == 1} | right
         faults = [
             Fault(n, "translation-part-lost", {"times": len(found.get(n, ()))}) for n in numbers if n not in given
         ]

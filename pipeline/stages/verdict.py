@@ -15,26 +15,14 @@ _LINE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A score within the scale and what the judge said of it.
-
-    Attributes:
-        reason: the reply after its first line, may be empty.
-    """
-
-    score: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class NoVerdict:
     """Why a reply gives no score: `empty`, `cut off`, `no number on the first line` or `out of range`."""
 
     why: str
 
 
-def read_verdict(reply: str, *, cut_off: bool = False) -> Verdict | NoVerdict:
-    """The verdict in a judge's reply.
+def read_verdict(reply: str, *, cut_off: bool = False) -> float | NoVerdict:
+    """The score in a judge's reply.
 
     The first line that is not blank must be a number alone: `4`, `4.5`. Accepted around it are a label (`Score: 4.5`,
     `评分：4`), the scale's end (`4.5/5`), `分`, and the marks of bold or code (`**4.5**`); full-width characters count
@@ -51,7 +39,7 @@ def read_verdict(reply: str, *, cut_off: bool = False) -> Verdict | NoVerdict:
     match = _LINE.fullmatch(unicodedata.normalize("NFKC", lines[0]).replace("*", "").replace("`", "").strip())
     if match is None or (match["top"] is not None and float(match["top"]) != HIGHEST):
         return NoVerdict("no number on the first line")
-    score = float(match["number"])
+    score = float(match["number"]) + 0.0  # never minus zero
     if not LOWEST <= score <= HIGHEST:
         return NoVerdict("out of range")
-    return Verdict(score, "\n".join(lines[1:]).strip())
+    return score
