@@ -38,6 +38,9 @@ _LIKELY = re.compile(
 )
 """Two of them in one run are enough."""
 
+LONGEST_LINE = 400
+"""Longer lines are not looked at: minified code is a fence's business, and the patterns above cost more than linear."""
+
 _COMMENT = re.compile(r"^\s*(?:#|//|/\*|--\s)")
 _GOES_ON = re.compile(r"^\s*(?:[\])}{]+[;,)]*\s*$|end;?\s*$|[\"'\w]+\s*:\s*.*,\s*$|\}\s*(?:else|catch|finally)\b)")
 """Brackets and dictionary items: they belong to a run but do not make one."""
@@ -72,6 +75,8 @@ def code_runs(text: str) -> Iterator[tuple[int, int]]:
 
 def _weight(line: str) -> int:
     """2 for a line that can only be code, 1 for one that probably is."""
+    if len(line) > LONGEST_LINE:
+        return 0
     if _SURE.match(line):
         return 2
     return int(_LIKELY.match(line) is not None and not _is_sentence(line))
@@ -79,6 +84,8 @@ def _weight(line: str) -> int:
 
 def _belongs(line: str) -> bool:
     """Whether a line inside a run goes on with it."""
+    if len(line) > LONGEST_LINE:
+        return False
     return _GOES_ON.match(line) is not None or (line[:1] in " \t" and not _is_sentence(line))
 
 

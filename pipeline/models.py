@@ -82,6 +82,15 @@ class Models:
             Client(_NOWHERE, self.specs, "").profile(role)
         return {role: self.specs[role].identity | {"small": self.specs[role].small} for role in roles}
 
+    def require_languages(self, entry: Entry) -> None:
+        """Raise UsageError when an entry writes in a language that its model is known not to write.
+
+        Asked of every entry before the first one runs, so that nobody waits an hour to read it.
+        """
+        language = getattr(entry.stage, "to", None) or getattr(entry.stage, "language", None)
+        if language is not None and entry.model_roles:
+            Client(_NOWHERE, self.specs, "").profile(entry.model_roles[0]).require_language(language)
+
     def open(self, entry: Entry) -> Client:
         """What an entry asks; the first time starts servers and takes the ledger."""
         if self._idle:

@@ -57,6 +57,8 @@ def execute(plan: Plan) -> list[dict[str, Any]]:
         IncompleteError: some rows got no reply in time, or the run was asked to stop; what is finished stays.
         SeedmillError: anything else a user can mend.
     """
+    for entry in plan.recipe.entries[: plan.last + 1]:
+        plan.models.require_languages(entry)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with _alone(plan.folder):
         _tidy(plan)

@@ -14,23 +14,27 @@ SpanProblem = Literal["missing", "repeated", "unknown", "out of order"]
 TOKEN = re.compile(r"⟦\s*(\d{1,6})\s*⟧")
 """What stands for a span while a model has the text; a model's extra spaces inside are forgiven."""
 
+# Every repetition below is bounded or cannot be entered twice: a hostile text must not cost more than its length.
 _FENCED = re.compile(r"^[ \t]*(?P<fence>`{3,}|~{3,}).*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _DISPLAY_MATH = re.compile(
-    r"\$\$.+?\$\$|\\\[.+?\\\]|\\\(.+?\\\)|\\begin\{(?P<env>[a-zA-Z*]+)\}.*?\\end\{(?P=env)\}", re.DOTALL
+    r"\$\$.{1,1500}?\$\$|\\\[.{1,1500}?\\\]|\\\(.{1,1500}?\\\)|\\begin\{(?P<env>[a-zA-Z*]{1,30})\}.{0,4000}?\\end\{(?P=env)\}",
+    re.DOTALL,
 )
-_INLINE_CODE = re.compile(r"```[^`]+```|``[^\n]+?``|`[^`\n]+`")
+_INLINE_CODE = re.compile(r"```[^`]{1,4000}```|``[^\n]{1,500}?``|`[^`\n]{1,500}`")
 _INLINE_MATH = re.compile(r"(?<![\\$\w])\$(?=[^\s$])(?P<math>[^$\n]{0,200}?[^\s$\\])\$(?![\d$])")
 _LINK = re.compile(
     r"(?:https?|ftp)://[^\s<>\"'`（）「」『』【】《》，。；！？、]+|\bwww\.[\w-]+\.[^\s<>\"'`（）「」，。；！？、]+",
     re.I,
 )
-_EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
+_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,6}\.[A-Za-z]{2,20}"
+)
 _REST = re.compile(
     r"""
       ⟦[^⟦⟧\n]{0,20}⟧ | [⟦⟧]                                   # our own marks, when the data has them
     | <[|｜][^<>\n]{1,60}[|｜]> | <</?[A-Z]{2,10}>> | \[/?INST\]   # marks of chat templates
-    | <!--.*?--> | </?[A-Za-z][\w:.-]*(?:\s[^<>\n]*)?/?>       # tags
-    | \\[A-Za-z]+(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})+            # LaTeX commands with arguments, outside of dollars
+    | <!--.{0,1500}?--> | </?[A-Za-z][\w:.-]*(?:\s[^<>\n]*)?/?>       # tags
+    | \\[A-Za-z]+(?:\[[^\]\n]{0,100}\])?(?:\{[^{}\n]{0,500}\})+            # LaTeX commands with arguments, outside of dollars
     | \{\{[^{}\n]{1,60}\}\} | \$\{[^{}\n]{1,60}\} | \{[A-Za-z_][\w.:\[\]-]{0,40}\} | \{\d*\}
     | %\([A-Za-z_]\w*\)[-+0\#]*\d*(?:\.\d+)?[sdifgexX] | (?<![\d%])%[-+0\#]*\d*(?:\.\d+)?[sdifgexX](?![A-Za-z])
     """,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,38 @@ def test_spaces_that_a_model_puts_inside_a_token_are_forgiven() -> None:
     protected = protect("Run `ls`.")
     assert protected.problems("运行 ⟦ 0 ⟧。") == {}
     assert protected.restore("运行 ⟦ 0 ⟧。") == "运行 `ls`。"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "`",
+        "``x",
+        "$$",
+        "\\(",
+        "\\[x",
+        "\\begin{a}",
+        "\\a[",
+        "<!--",
+        "<a ",
+        "{{",
+        "a@",
+        "a.b@c.",
+        "www.",
+        "if (",
+        "x=(",
+        "f(",
+        "1",
+        "⟦",
+    ],
+)
+def test_hostile_texts_cost_no_more_than_their_length(piece: str) -> None:
+    text = piece * (60_000 // len(piece))
+    began = time.process_time()
+    protected = protect(text)
+    assert protected.restore(protected.text) == text
+    assert time.process_time() - began < 5
 
 
 def test_code_is_found_in_real_answers_and_prose_left_alone() -> None:

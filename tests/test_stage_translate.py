@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -463,6 +464,14 @@ def test_numbers_in_other_clothes_are_the_same(source: str, translation: str, la
 )
 def test_changed_numbers_are_lost(source: str, translation: str, language: str, lost: tuple[str, ...]) -> None:
     assert lost_numbers(source, translation, language) == lost
+
+
+@pytest.mark.parametrize("piece", ["1", "1.", "1,", "1亿", "万", "hundred ", "1 000", "٣", "12,75,"])
+def test_hostile_numbers_are_compared_in_time(piece: str) -> None:
+    text = piece * (50_000 // len(piece))
+    began = time.process_time()
+    assert lost_numbers(text, text, "zh") == ()
+    assert time.process_time() - began < 5
 
 
 def test_true_translations_pass_and_answers_in_their_place_do_not() -> None:

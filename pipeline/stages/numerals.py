@@ -38,7 +38,7 @@ _DECADE = re.compile(r"['’]?s\b|\s?年代")
 _HAN_DIGITS = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
 _HAN_SECTIONS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
-_HAN_NUMERAL = re.compile(r"[零〇一二三四五六七八九两兩十百千万萬亿億]+")
+_HAN_NUMERAL = re.compile(r"[零〇一二三四五六七八九两兩十百千万萬亿億]{1,24}")
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -48,7 +48,7 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _WORDS = {word: i for i, word in enumerate(_SMALL.split())} | {word: 10 * i for i, word in enumerate(_TENS.split(), 2)}
 _WORD_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _ANY_WORD = "|".join([*_WORDS, *_WORD_SCALES])
-_WORD_NUMERAL = re.compile(rf"\b(?:{_ANY_WORD})(?:(?:[\s-]+|\s+and\s+)(?:{_ANY_WORD}))*\b", re.IGNORECASE)
+_WORD_NUMERAL = re.compile(rf"\b(?:{_ANY_WORD})(?:(?:[\s-]+|\s+and\s+)(?:{_ANY_WORD})){{0,12}}\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def lost_numbers(source: str, translation: str, language: str) -> tuple[str, ...
             continue
         if any(take(key) for key in number.sought):
             continue
-        if not number.pieces or not all(take(piece) for piece in number.pieces if int(piece) >= least):
+        if not number.pieces or not all(take(piece) for piece in number.pieces if int(piece[:9]) >= least):
             lost.append(number.written)
     return tuple(lost)
 
@@ -119,9 +119,10 @@ def numbers(text: str) -> Iterator[Number]:
         keys = [f"={value.scaleb(power).normalize():f}", f"~{digits}" if power else digits]
         if _DECADE.match(text, match.end()) and run.isdigit() and len(run) == 4:
             keys += [run[2:], str(int(run[:2]) + 1)] if run.endswith("00") else [run[2:]]
-        if run.isdigit() and 12 < int(run) < 24 and _HOUR.match(text, match.end()):
+        if len(run) == 2 and run.isdigit() and 12 < int(run) < 24 and _HOUR.match(text, match.end()):
             keys.append(str(int(run) - 12))
-        plain = int(run) if run.isdigit() and not power else None
+        # A number of thousands of digits is one that Python refuses to read; all that counts is that it is not small.
+        plain = int(run[:9]) if run.isdigit() and not power else None
         yield Number(run, tuple(dict.fromkeys(keys)), parts if "," in run else (), plain)
 
 
@@ -131,7 +132,7 @@ def _keys_of(text: str) -> Iterator[tuple[str, ...]]:
         yield number.keys
         yield from ((piece, f"={piece}") for piece in number.pieces)
     text = _plain_digits(text)
-    for match in re.finditer(r"(?:\d+(?:\.\d+)?\s?[亿億万萬千百]\s?){1,3}\d*", text):
+    for match in re.finditer(r"(?<![\d.])(?:\d+(?:\.\d+)?\s?[亿億万萬千百]\s?){1,3}\d*", text):
         total = sum(
             (
                 Decimal(n) * 10 ** _SCALES.get(unit, 0)
