@@ -135,7 +135,8 @@ class _Nowhere:
 
     def find(self, call: Any) -> None:
         raise UsageError(
-            f"entry '{call.entry}' asks a model and is not finished", f"run it first: seedmill run RECIPE --to {call.entry}"
+            f"entry '{call.entry}' asks a model and is not finished",
+            f"run it first: seedmill run RECIPE --to {call.entry}",
         )
 
     def send(self, call: Any) -> Any:

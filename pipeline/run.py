@@ -97,7 +97,7 @@ def _walk(plan: Plan, status: Status) -> list[dict[str, Any]]:
         if manifest is not None and manifest.get("fingerprint") == mark and _whole(folder, manifest):
             status.entry(index, state="skipped", done=manifest["in"], total=manifest["in"], **_books(manifest))
         else:
-            status.entry(index, state="running", total=source.rows or None)
+            status.entry(index, state="running", total=source.rows if entry.stage.scope == "rows" else None)
             status.checkpoint()
             manifest = _make(plan, status, index, folder, source, {"fingerprint": mark, "previous": hashes})
             status.entry(index, state="done", **_books(manifest))
@@ -106,7 +106,9 @@ def _walk(plan: Plan, status: Status) -> list[dict[str, Any]]:
     return manifests
 
 
-def _make(plan: Plan, status: Status, index: int, folder: Path, source: Stream, marks: dict[str, Any]) -> dict[str, Any]:
+def _make(
+    plan: Plan, status: Status, index: int, folder: Path, source: Stream, marks: dict[str, Any]
+) -> dict[str, Any]:
     entry = plan.recipe.entries[index]
     began = time.time()
     writer = StageWriter(folder, source.rows)
@@ -220,7 +222,9 @@ def _tidy(plan: Plan) -> None:
             "text": plan.recipe.text,
             "seed": plan.recipe.seed,
             "entries": [{"name": e.name, "stage": e.kind, "folder": n} for e, n in zip(plan.recipe.entries, names)],
-            "models": plan.models.described(tuple(dict.fromkeys(r for e in plan.recipe.entries for r in e.model_roles))),
+            "models": plan.models.described(
+                tuple(dict.fromkeys(r for e in plan.recipe.entries for r in e.model_roles))
+            ),
         },
     )
 

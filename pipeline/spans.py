@@ -17,7 +17,8 @@ TOKEN = re.compile(r"⟦\s*(\d{1,6})\s*⟧")
 # Every repetition below is bounded or cannot be entered twice: a hostile text must not cost more than its length.
 _FENCED = re.compile(r"^[ \t]*(?P<fence>`{3,}|~{3,}).*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _DISPLAY_MATH = re.compile(
-    r"\$\$.{1,1500}?\$\$|\\\[.{1,1500}?\\\]|\\\(.{1,1500}?\\\)|\\begin\{(?P<env>[a-zA-Z*]{1,30})\}.{0,4000}?\\end\{(?P=env)\}",
+    r"\$\$.{1,1500}?\$\$|\\\[.{1,1500}?\\\]|\\\(.{1,1500}?\\\)|"
+    r"\\begin\{(?P<env>[a-zA-Z*]{1,30})\}.{0,4000}?\\end\{(?P=env)\}",
     re.DOTALL,
 )
 _INLINE_CODE = re.compile(r"```[^`]{1,4000}```|``[^\n]{1,500}?``|`[^`\n]{1,500}`")
@@ -34,7 +35,7 @@ _REST = re.compile(
       ⟦[^⟦⟧\n]{0,20}⟧ | [⟦⟧]                                   # our own marks, when the data has them
     | <[|｜][^<>\n]{1,60}[|｜]> | <</?[A-Z]{2,10}>> | \[/?INST\]   # marks of chat templates
     | <!--.{0,1500}?--> | </?[A-Za-z][\w:.-]*(?:\s[^<>\n]*)?/?>       # tags
-    | \\[A-Za-z]+(?:\[[^\]\n]{0,100}\])?(?:\{[^{}\n]{0,500}\})+            # LaTeX commands with arguments, outside of dollars
+    | \\[A-Za-z]+(?:\[[^\]\n]{0,100}\])?(?:\{[^{}\n]{0,500}\})+   # LaTeX commands outside of dollars
     | \{\{[^{}\n]{1,60}\}\} | \$\{[^{}\n]{1,60}\} | \{[A-Za-z_][\w.:\[\]-]{0,40}\} | \{\d*\}
     | %\([A-Za-z_]\w*\)[-+0\#]*\d*(?:\.\d+)?[sdifgexX] | (?<![\d%])%[-+0\#]*\d*(?:\.\d+)?[sdifgexX](?![A-Za-z])
     """,

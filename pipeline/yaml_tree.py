@@ -25,7 +25,9 @@ class _UniqueKeys(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' is repeated", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' is repeated", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -73,7 +75,11 @@ class Tree:
         if best is None:
             return
         at = (*where, *best.absolute_path)
-        place = f" in {label}" if label else (f" in {'.'.join(str(p) for p in best.absolute_path)}" if best.absolute_path else "")
+        place = (
+            f" in {label}"
+            if label
+            else (f" in {'.'.join(str(p) for p in best.absolute_path)}" if best.absolute_path else "")
+        )
         if best.validator == "additionalProperties":
             valid = list(best.schema.get("properties", {}))
             unknown = next(str(k) for k in best.instance if k not in valid)

@@ -41,7 +41,17 @@ def test_known_facts_come_out_as_hits(cleaned: dict) -> None:
 
 def test_alpacas_own_preset_objects_to_nothing(alpaca: Path, tmp_path: Path) -> None:
     done = seedmill(
-        "clean", alpaca, "--run", "own", "--outputs", tmp_path, "--set", "filter.preset=alpaca", "--to", "filter", "--json"
+        "clean",
+        alpaca,
+        "--run",
+        "own",
+        "--outputs",
+        tmp_path,
+        "--set",
+        "filter.preset=alpaca",
+        "--to",
+        "filter",
+        "--json",
     )
     assert done.returncode == 0, done.stderr
     assert entry(json.loads(done.stdout), "filter")["dropped"] == 0

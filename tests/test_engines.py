@@ -8,7 +8,24 @@ import pytest
 
 from tests.runs import made_bytes, seedmill
 
-WORDS = "river stone lamp wind paper glass bread cloud iron seed salt rope clock field bridge candle".split()
+WORDS = [
+    "river",
+    "stone",
+    "lamp",
+    "wind",
+    "paper",
+    "glass",
+    "bread",
+    "cloud",
+    "iron",
+    "seed",
+    "salt",
+    "rope",
+    "clock",
+    "field",
+    "bridge",
+    "candle",
+]
 
 
 @pytest.fixture(scope="module")

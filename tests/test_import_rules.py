@@ -13,7 +13,19 @@ FILES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("filters/**/*.py")])
 
 ONLY_IN = {"ray": "pipeline/engine/", "openai": "pipeline/llm/", "huggingface_hub": "pipeline/hub.py"}
 
-STAGES_MAY_IMPORT = ("record", "stage", "stages", "signals", "similar", "llm", "formats", "errors", "prompt", "answer_request", "spans")
+STAGES_MAY_IMPORT = (
+    "record",
+    "stage",
+    "stages",
+    "signals",
+    "similar",
+    "llm",
+    "formats",
+    "errors",
+    "prompt",
+    "answer_request",
+    "spans",
+)
 
 
 def imports(path: Path) -> list[str]:
@@ -38,7 +50,9 @@ def test_imports(path: Path) -> None:
             assert name.startswith(ONLY_IN[top]), f"{name} imports {module}"
         assert module != "pipeline.__main__", name
         if name.startswith("filters/"):
-            assert top in {"polars", "filters", *sys.stdlib_module_names} or module == "pipeline.record", f"{name}: {module}"
+            assert top in {"polars", "filters", *sys.stdlib_module_names} or module == "pipeline.record", (
+                f"{name}: {module}"
+            )
         if name.startswith("pipeline/stages/") and top == "pipeline":
             assert module.split(".")[1] in STAGES_MAY_IMPORT, f"{name} imports {module}"
 

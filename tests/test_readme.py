@@ -27,7 +27,11 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     ran = 0
     with FakeProvider(own_process=True) as provider:
         env = environment(
-            LLM_BASE_URL=provider.url, LLM_MODEL="fake", LLM_API_KEY="sk-x", PYTHONPATH=str(ROOT), HF_ENDPOINT="http://127.0.0.1:9"
+            LLM_BASE_URL=provider.url,
+            LLM_MODEL="fake",
+            LLM_API_KEY="sk-x",
+            PYTHONPATH=str(ROOT),
+            HF_ENDPOINT="http://127.0.0.1:9",
         )
         for command in COMMANDS:
             words = shlex.split(command)

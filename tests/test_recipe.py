@@ -50,7 +50,12 @@ def test_set_changes_one_setting(folder: Path) -> None:
 
 
 WRONG = {
-    "a misspelt key": (GOOD.replace("threshold", "treshold"), 8, "unknown key 'treshold' in entry dedup", "'threshold'"),
+    "a misspelt key": (
+        GOOD.replace("threshold", "treshold"),
+        8,
+        "unknown key 'treshold' in entry dedup",
+        "'threshold'",
+    ),
     "a misspelt stage": (GOOD.replace("stage: filter", "stage: filtr"), 6, "unknown stage 'filtr'", "'filter'"),
     "a misspelt top key": (GOOD.replace("seed: 3", "sed: 3"), 2, "unknown key 'sed'", "'seed'"),
     "a wrong type": (GOOD.replace("0.8", "high"), 8, "'threshold' in entry dedup: \"high\" should be number", ""),

@@ -57,7 +57,9 @@ def test_the_view_says_what_the_record_says_and_has_no_nulls(items: list[Record]
         assert row["input"] == (record.input or "")
         assert row["n_turns"] == sum(m.role != "system" for m in record.messages)
         assert row["roles"] == ",".join(m.role for m in record.messages)
-        assert row["text"] == "\n".join([*(m.content for m in record.messages), *([record.input] if record.input else [])])
+        assert row["text"] == "\n".join(
+            [*(m.content for m in record.messages), *([record.input] if record.input else [])]
+        )
 
 
 def test_the_view_of_nothing_has_its_columns() -> None:
@@ -75,7 +77,12 @@ def test_draws_depend_on_their_address_alone() -> None:
     first = draw(1, "entry", "id", "purpose").random()
     draw(1, "entry", "other", "purpose").random()
     assert draw(1, "entry", "id", "purpose").random() == first
-    others = [(2, "entry", "id", "purpose"), (1, "e", "id", "purpose"), (1, "entry", "i", "purpose"), (1, "entry", "id", "p")]
+    others = [
+        (2, "entry", "id", "purpose"),
+        (1, "e", "id", "purpose"),
+        (1, "entry", "i", "purpose"),
+        (1, "entry", "id", "p"),
+    ]
     assert first not in [draw(*other).random() for other in others]
 
 

@@ -99,7 +99,16 @@ def test_the_same_bytes_on_ray_and_at_every_block_size(provider: FakeProvider, o
 def test_raising_the_target_pays_only_for_the_new(provider: FakeProvider, outputs: Path) -> None:
     small = run(provider, outputs, "--engine", "local", "--run", "s", "--to", "self-instruct")
     larger = run(
-        provider, outputs, "--engine", "local", "--run", "l", "--to", "self-instruct", "--set", "self-instruct.target=20"
+        provider,
+        outputs,
+        "--engine",
+        "local",
+        "--run",
+        "l",
+        "--to",
+        "self-instruct",
+        "--set",
+        "self-instruct.target=20",
     )
     usage = larger["entries"][1]["usage"]
     assert usage["reused"] >= small["entries"][1]["usage"]["calls"]
@@ -128,7 +137,9 @@ def test_show_prints_rows_and_drops(outputs: Path) -> None:
     kept = seedmill("show", "whole", "-n", 2, "--outputs", outputs)
     assert kept.stdout.startswith("prune: ")
     assert kept.stdout.count("\nid ") == 2
-    drops = json.loads(seedmill("show", "whole", "self-instruct", "--reason", "seed", "--json", "--outputs", outputs).stdout)
+    drops = json.loads(
+        seedmill("show", "whole", "self-instruct", "--reason", "seed", "--json", "--outputs", outputs).stdout
+    )
     assert {item["reason"] for item in drops} == {"seed"}
     wrong = seedmill("show", "whole", "self-instruct", "--reason", "nothing", "--outputs", outputs)
     assert wrong.returncode == 2

@@ -97,7 +97,9 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(snapshot, ensure_ascii=False, indent=1))
         return 0
-    print(f"run {snapshot['run']}: {snapshot['state']}" + (f": {snapshot['message']}" if snapshot.get("message") else ""))
+    print(
+        f"run {snapshot['run']}: {snapshot['state']}" + (f": {snapshot['message']}" if snapshot.get("message") else "")
+    )
     print("\n".join(Lines.sentences(snapshot)))
     return 0
 

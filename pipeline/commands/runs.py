@@ -81,7 +81,13 @@ def summary(folder: Path, exported: dict[str, Any] | None) -> dict[str, Any]:
     found = funnel.steps(facts)
     keys = ("derived", "kept", "dropped", "reasons", "fixed", "hits", "notes")
     entries = [{"name": s.name, "in": s.rows_in, **{k: getattr(s, k) for k in keys}, "usage": s.usage} for s in found]
-    return {"run": folder.name, "folder": str(folder), "entries": entries, "totals": funnel.totals(found), "export": exported}
+    return {
+        "run": folder.name,
+        "folder": str(folder),
+        "entries": entries,
+        "totals": funnel.totals(found),
+        "export": exported,
+    }
 
 
 def closing(folder: Path, exported: dict[str, Any] | None) -> str:

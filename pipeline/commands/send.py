@@ -15,7 +15,9 @@ def publish(arguments: argparse.Namespace) -> int:
     folder = arguments.outputs / arguments.run
     facts = read_run(folder)
     if read_manifest(folder / "export") is None:
-        raise UsageError(f"run '{arguments.run}' has no export", f"make it first: seedmill run {facts['recipe']} --to export")
+        raise UsageError(
+            f"run '{arguments.run}' has no export", f"make it first: seedmill run {facts['recipe']} --to export"
+        )
     settings: dict[str, Any] = facts.get("publish") or {}
     repo = arguments.repo or settings.get("repo")
     if repo is None:

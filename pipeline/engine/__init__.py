@@ -37,9 +37,7 @@ class Calls(Exchange, Protocol):
 class CallEngine(Protocol):
     """Where model calls are made."""
 
-    def calls(
-        self, specs: "Mapping[str, ModelSpec]", ledger: Path, run: str, notice: Callable[[str], None]
-    ) -> Calls:
+    def calls(self, specs: "Mapping[str, ModelSpec]", ledger: Path, run: str, notice: Callable[[str], None]) -> Calls:
         """Take the ledger and be ready for calls; SeedmillError when another run does not let go of it."""
         ...
 

@@ -30,7 +30,13 @@ class _CallActor:
     """A Caller of its own in a Ray actor. Errors travel as values, so that they arrive as they were raised."""
 
     def __init__(
-        self, specs: Mapping[str, ModelSpec], ledger: str, run: str, shards: Sequence[int], share: float, patience: float
+        self,
+        specs: Mapping[str, ModelSpec],
+        ledger: str,
+        run: str,
+        shards: Sequence[int],
+        share: float,
+        patience: float,
     ) -> None:
         self._arguments = (specs, Path(ledger), run)
         self._more: dict[str, Any] = {"shards": shards, "share": share, "patience": patience}

@@ -22,9 +22,7 @@ class InProcessEngine:
         """`function` of every loaded slice, in order."""
         return (function(s.load()) for s in slices)
 
-    def calls(
-        self, specs: Mapping[str, ModelSpec], ledger: Path, run: str, notice: Callable[[str], None]
-    ) -> Caller:
+    def calls(self, specs: Mapping[str, ModelSpec], ledger: Path, run: str, notice: Callable[[str], None]) -> Caller:
         """Calls made by one event loop in a thread of this process."""
         return Caller(specs, ledger, run, notice=notice)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import shlex
 from pathlib import Path
@@ -12,7 +13,18 @@ from pipeline.errors import SeedmillError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-LEFT_BEHIND = [".venv", ".git", "outputs", "tests", "**/__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".env"]
+LEFT_BEHIND = [
+    ".env",
+    ".venv",
+    ".git",
+    "outputs",
+    "tests",
+    "**/__pycache__",
+    ".hypothesis",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+]
 """What does not travel with the code; `.env` above all, for it holds keys."""
 
 FORWARDED = ("LLM_BASE_URL", "LLM_MODEL", "LOCAL_MODEL", "HF_ENDPOINT")
@@ -31,6 +43,8 @@ def submit_run(arguments: argparse.Namespace) -> int:
     Raises:
         SeedmillError: the job server cannot be reached or refuses the job.
     """
+    for name in ("ray", "ray.dashboard", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         client = JobSubmissionClient(arguments.job_server)
         job = client.submit_job(

@@ -84,7 +84,13 @@ def as_json(history: History) -> dict[str, Any]:
     return {
         "id": history.id,
         "entries": [
-            {"entry": s.entry, "kept": s.reason is None, "reason": s.reason, "detail": s.detail, "record": asdict(s.record)}
+            {
+                "entry": s.entry,
+                "kept": s.reason is None,
+                "reason": s.reason,
+                "detail": s.detail,
+                "record": asdict(s.record),
+            }
             for s in history.sightings
         ],
         "ancestors": [as_json(a) for a in history.ancestors],

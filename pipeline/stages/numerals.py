@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -83,18 +84,21 @@ def lost_numbers(source: str, translation: str, language: str) -> tuple[str, ...
     `May` becomes `5月`.
     """
     least = SPELT if language.split("-")[0] in _READ else SPELT_ELSEWHERE
-    there = [frozenset(keys) for keys in _keys_of(translation)]
-    places: dict[str, list[int]] = {}
-    for at, keys in enumerate(there):
-        for key in keys:
-            places.setdefault(key, []).append(at)
+    places: dict[str, deque[int]] = {}
+    for at, keys in enumerate(_keys_of(translation)):
+        for key in dict.fromkeys(keys):
+            places.setdefault(key, deque()).append(at)
     used: set[int] = set()
 
     def take(key: str) -> bool:
-        at = next((at for at in places.get(key, ()) if at not in used), None)
-        if at is not None:
-            used.add(at)
-        return at is not None
+        """Whether a number that nobody has taken yet goes by this key; it is taken now."""
+        free = places.get(key, deque())
+        while free and free[0] in used:
+            free.popleft()
+        if free:
+            used.add(free.popleft())
+            return True
+        return False
 
     lost = []
     for number in numbers(source):

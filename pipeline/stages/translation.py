@@ -24,8 +24,8 @@ Chinese translations (hikariming/alpaca_chinese_dataset) instructions lie betwee
 
 SHORTEST_REQUEST, LONGEST_REQUEST = 0.4, 1.8
 """The same for a question or task: what is longer, or much shorter, has been carried out. On those rows 3 of 6,191 true
-translations of an instruction are suspected by one sign or another, and of their answers put in its place 75 % are; with
-the translated answer beside it (ECHO) 95 %."""
+translations of an instruction are suspected by one sign or another, and of their answers put in its place 75 % are;
+with the translated answer beside it (ECHO) 95 %."""
 
 SLACK = 20.0
 """Letters by which a length may miss these bounds: a two-letter word has translations of any length."""
