@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
         prog="seedmill",
-        description="Grow seed tasks, documents or a dataset into an instruction-tuning dataset that a trainer accepts.",
+        description="Grow seed tasks or a dataset into an instruction-tuning dataset that a trainer accepts.",
         epilog="A model: set LLM_BASE_URL, LLM_MODEL and LLM_API_KEY; without them a small embedded one is used.",
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)

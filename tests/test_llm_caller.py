@@ -354,7 +354,11 @@ def test_in_flight_calls_of_a_dead_process_are_told(open_caller: Open) -> None:
 
 def test_money_and_tokens(open_caller: Open) -> None:
     price = {"input": 2.0, "output": 10.0, "cached_input": 1.0}
-    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}}
+    usage: dict[str, Any] = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 100,
+        "prompt_tokens_details": {"cached_tokens": 400},
+    }
     caller, _ = open_caller(lambda seen: said("x", **usage), specs={"default": spec_of(price=price)})
     caller.submit(ask(1), "a").result(10)
     assert caller.submit(ask(1), "b").result(10).reused

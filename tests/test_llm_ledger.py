@@ -19,6 +19,7 @@ from pipeline.llm.lease import Lease
 from pipeline.llm.ledger import SHARDS, Finished, Ledger, Reader, ledger_facts, read_calls, shard_count, shard_of
 from pipeline.llm.reading import read_reply
 from pipeline.llm.request import Request
+from pipeline.llm.shard import Write
 from tests.scripted import said, spec_of, until
 
 
@@ -35,7 +36,12 @@ def wait_for(write: Callable[[Callable[[Any], None]], None]) -> SeedmillError | 
     """Put something into the ledger and wait until it says that it is durable, or why not."""
     told: list[SeedmillError | None] = []
     over = threading.Event()
-    write(lambda error: (told.append(error), over.set())[0])
+
+    def done(error: SeedmillError | None) -> None:
+        told.append(error)
+        over.set()
+
+    write(done)
     assert over.wait(20)
     return told[0]
 
@@ -99,7 +105,13 @@ def test_writes_that_come_during_a_flush_share_the_next_one(tmp_path: Path) -> N
     shard = ledger._shards[0]
     commits: list[int] = []
     commit = shard._commit
-    shard._commit = lambda group: (commits.append(len(group)), time.sleep(0.05), commit(group))[2]  # type: ignore[method-assign]
+
+    def slow(group: list[Write]) -> None:
+        commits.append(len(group))
+        time.sleep(0.05)
+        commit(group)
+
+    shard._commit = slow  # type: ignore[method-assign]
     numbers = [n for n in range(2000) if shard_of(call_of(n).key, SHARDS) == 0][:100]
     over = threading.Semaphore(0)
     for number in numbers:

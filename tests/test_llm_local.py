@@ -99,7 +99,7 @@ def test_a_file_llama_cannot_load(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF" + b"\0" * 1000)
     spec = ModelSpec(role="default", model="broken", local=str(path), local_sha256="0" * 64)
-    with pytest.raises(UsageError, match="llama.cpp cannot load it"), local.serving({"default": spec}):
+    with pytest.raises(UsageError, match=r"llama\.cpp cannot load it"), local.serving({"default": spec}):
         pass
 
 

