@@ -1,4 +1,4 @@
-"""What a stage's result depends on, as one hash; and nothing that it does not depend on (paths, engine, workers, time)."""
+"""What a stage's result depends on, as one hash; paths, engine, workers and time are not in it."""
 
 import functools
 import hashlib

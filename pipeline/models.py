@@ -77,7 +77,7 @@ class Models:
         return resolve_models({"default": default, **roles}, {})
 
     def described(self, roles: tuple[str, ...]) -> dict[str, Any]:
-        """What decides these roles' replies, for fingerprints and manifests; nothing secret, no address that changes."""
+        """What decides these roles' replies, for fingerprints and manifests: no secret, no address that changes."""
         for role in roles:
             Client(_NOWHERE, self.specs, "").profile(role)
         return {role: self.specs[role].identity | {"small": self.specs[role].small} for role in roles}

@@ -193,7 +193,7 @@ def _report_unavailable(folder: Path, writer: StageWriter) -> None:
     write_json(path, {"unavailable": writer.unavailable, **writer.counts()})
     count = len(writer.unavailable)
     raise IncompleteError(
-        f"{folder.name}: {count} {'row' if count == 1 else 'rows'} got no reply from the model in time (listed in {path})",
+        f"{folder.name}: {count} {'row' if count == 1 else 'rows'} got no reply from the model in time ({path} lists them)",
         "run the same command again: only those are asked, everything else is reused",
     )
 
@@ -221,7 +221,9 @@ def _tidy(plan: Plan) -> None:
             "recipe": str(plan.recipe.path),
             "text": plan.recipe.text,
             "seed": plan.recipe.seed,
-            "entries": [{"name": e.name, "stage": e.kind, "folder": n} for e, n in zip(plan.recipe.entries, names)],
+            "entries": [
+                {"name": e.name, "stage": e.kind, "folder": n} for e, n in zip(plan.recipe.entries, names, strict=True)
+            ],
             "models": plan.models.described(
                 tuple(dict.fromkeys(r for e in plan.recipe.entries for r in e.model_roles))
             ),

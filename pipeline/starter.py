@@ -22,7 +22,7 @@ entries:
     seeds: [{seeds_setting}]
     language: {language}
 
-  # New tasks in the manner of yours; one that is too like an earlier one (ROUGE-L F1 > 0.7) is dropped before it costs more.
+  # New tasks in the manner of yours; one too like an earlier one (ROUGE-L F1 > 0.7) drops before it costs more.
   - stage: self-instruct
     language: {language}
     target: 200               # complete records to make
@@ -38,7 +38,7 @@ entries:
 _TRANSLATE = """
   - stage: translate
     to: {to}
-    mode: regenerate          # translate the question and have it answered in {to}; 'translate' translates the answer too
+    mode: regenerate          # the question is translated, the answer made anew in {to}; or: translate
 """
 
 _TAIL = """

@@ -24,9 +24,8 @@ def init(arguments: argparse.Namespace) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     entry = "self-instruct"
-    print(
-        f"wrote {path}\nlook at its prompts:  seedmill preview {path} {entry}\nrun it:               seedmill run {path}"
-    )
+    print(f"wrote {path}\nlook at its prompts:  seedmill preview {path} {entry}")
+    print(f"run it:               seedmill run {path}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Model calls on Ray: actors that each make the calls of some ledger shards, and the driver's side of them."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -148,10 +149,8 @@ class RayExchange:
 
     def close(self) -> None:
         """Drop what was not sent, wait for what was, let go of the ledger and end the actors."""
-        try:
+        with contextlib.suppress(ray.exceptions.RayError):  # a dead actor holds nothing any more
             ray.get([actor.close.remote() for actor in self._actors])
-        except ray.exceptions.RayError:
-            pass  # a dead actor holds nothing any more
         for actor in self._actors:
             ray.kill(actor)
 

@@ -85,7 +85,8 @@ class Profile:
         """Raise UsageError when this model is known not to write `language`."""
         if self.languages and language.split("-")[0] not in self.languages:
             raise UsageError(
-                f"the model '{self.model}' (role {self.role}) cannot write '{language}': it knows {', '.join(self.languages)}",
+                f"the model '{self.model}' (role {self.role}) cannot write '{language}': "
+                f"it knows {', '.join(self.languages)}",
                 "set LLM_BASE_URL, LLM_MODEL and LLM_API_KEY to a model that can, or change the recipe's language",
             )
 

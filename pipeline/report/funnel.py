@@ -76,9 +76,8 @@ def as_markdown(found: Sequence[Step]) -> str:
     lines = [f"| {' | '.join(HEADER)} |", "|---|---:|---:|---:|---|"]
     for step in found:
         happened = "; ".join(row[4] for row in rows([step]) if row[4])
-        lines.append(
-            f"| {step.name} | {step.rows_in:,} | {f'{step.derived:,}' if step.derived else ''} | {step.kept:,} | {happened} |"
-        )
+        made = f"{step.derived:,}" if step.derived else ""
+        lines.append(f"| {step.name} | {step.rows_in:,} | {made} | {step.kept:,} | {happened} |")
     return "\n".join(lines).replace("|  |", "| |")
 
 
