@@ -193,7 +193,7 @@ def _report_unavailable(folder: Path, writer: StageWriter) -> None:
     write_json(path, {"unavailable": writer.unavailable, **writer.counts()})
     count = len(writer.unavailable)
     raise IncompleteError(
-        f"{folder.name}: {count} {'row' if count == 1 else 'rows'} got no reply from the model in time ({path} lists them)",
+        f"{folder.name}: {count} {'row' if count == 1 else 'rows'} got no reply in time ({path} lists them)",
         "run the same command again: only those are asked, everything else is reused",
     )
 

@@ -1,7 +1,7 @@
 """The demo recipe on the real embedded model: what it makes is real, traceable and new.
 
-Without SEEDMILL_DEMO a smaller run of it is made here; with it (a folder that `make run` has filled, such as outputs/demo)
-that one is held against what the demo promises.
+Without SEEDMILL_DEMO a smaller run of it is made here; with it (a folder that `make run` has filled, such as
+outputs/demo) that one is held against what the demo promises.
 """
 
 import importlib.util

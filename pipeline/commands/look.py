@@ -85,7 +85,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 def _exported(folder: Path) -> dict[str, Any] | None:
     manifest = read_manifest(folder / "export")
-    return None if manifest is None else manifest["summary"]
+    return None if manifest is None else manifest["summary"] | {"folder": str(folder / "export")}
 
 
 def status(arguments: argparse.Namespace) -> int:
