@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import DataError
 from pipeline.llm.request import Reply, Request
 from pipeline.record import Message, Record, digest
 from pipeline.stage import Outcome, merged
@@ -29,10 +30,11 @@ CONFIGURED: dict[str, list[dict[str, Any]]] = {
     "prune": [{"score": "accuracy", "threshold": 2.5}, {"score": "accuracy", "top_share": 0.5}],
 }
 
-words = st.sampled_from(
-    "Explain rain gently. 请解释 as an AI sorry ```code``` 5 https://x.y ![img](http://z) <noinput> 4.5 Yes No ### "
-    "1. Instruction: Input: Output: 指令： 输出： {name} \n \n\n".split(" ")
-)
+PIECES = """Explain|rain|gently.|请解释|as an AI|sorry|```code```|5|https://x.y|![img](http://z)|<noinput>|4.5|Yes|No|###
+|1.|Instruction:|Input:|Output:|指令：|输出：|{name}|
+
+"""
+words = st.sampled_from(PIECES.split("|"))
 text = st.lists(words, max_size=12).map(" ".join)
 
 
@@ -123,9 +125,10 @@ def balance(items: list[Record], outcome: Outcome) -> int:
 def test_read_balances_over_damaged_files(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text(damage)
-    try:
-        outcome = merged(list(STAGES["read"](data=(str(path),)).run(stream_of(tmp_path, [], 1), lend())))
-    except Exception as error:
-        assert type(error).__name__ == "DataError"
+    stage = STAGES["read"](data=(str(path),))
+    if damage in ("", "[]", "x\n"):
+        with pytest.raises(DataError):
+            list(stage.run(stream_of(tmp_path, [], 1), lend()))
         return
+    outcome = merged(list(stage.run(stream_of(tmp_path, [], 1), lend())))
     assert outcome.derived == outcome.kept.height + outcome.drops.height
