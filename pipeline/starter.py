@@ -27,10 +27,11 @@ entries:
     language: {language}
     target: 200               # complete records to make
     mode: joint               # joint: task, input and answer in one call; two-step: better answers, more calls
-    preset: {preset}
+    preset: auto              # rules for instructions: alpaca for English, belle for Chinese
 
   # Each task made harder or rarer; keep: all keeps the original beside its evolved child.
   - stage: evol-instruct
+    language: {language}
     rounds: 1
     keep: all
 """
@@ -57,6 +58,8 @@ _TAIL = """
 
   # A judge gives every answer 0 to 5; prune keeps the good ones.
   - stage: score
+    dimension: accuracy
+    language: {language}
   - stage: prune
     score: accuracy
     threshold: 4.5
@@ -83,7 +86,6 @@ def starter_recipe(seeds: Path, folder: Path, language: str, translate_to: str |
         "name": "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name) or "run",
         "seeds_setting": f'"{Path(os.path.relpath(seeds.resolve(), folder.resolve())).as_posix()}"',
         "language": language,
-        "preset": "alpaca" if language == "en" else "none",
         "to": translate_to,
     }
     parts = [_HEAD, _TRANSLATE if translate_to else "", _TAIL]

@@ -110,6 +110,10 @@ class FunctionWire:
         self.closed = True
 
 
+class _PatientHTTPServer(ThreadingHTTPServer):
+    request_queue_size = 256
+
+
 class Server:
     """A real HTTP server on a free loopback port."""
 
@@ -132,7 +136,7 @@ class Server:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _PatientHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()

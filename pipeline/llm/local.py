@@ -134,9 +134,11 @@ def _start(path: str, name: str) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     params.verbosity = 0  # its log goes to stderr past Python's logging; errors are still told
     params.ui = False
-    # Without flash attention a reply is the same whatever else is worked on and cached at that time; with it, on a CPU,
-    # sums over long contexts are split by how long the neighbours' contexts are, and seeded replies differ.
-    # (Checked by hand at 1, 2, 4 and 8 at once, with and without the prompt cache; the test does a little of it.)
+    # Flash attention on a CPU splits sums by how long the neighbours' contexts are: off, at no cost in speed, seeded
+    # replies to prompts of a few hundred tokens come out the same whatever else is worked on or cached (8 of 8 at 1, 4
+    # and 8 at once, against 2 to 6 of 8). For longer prompts llama.cpp's arithmetic still depends on how they are cut
+    # into batches (15 of 20): what makes a run repeatable is the ledger. The prompt cache stays on, for reading prompts
+    # is the larger part of this model's time.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     try:
         return xllamacpp.Server(params)
