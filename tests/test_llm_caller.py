@@ -179,9 +179,10 @@ def test_an_outage_that_outlasts_the_deadline_is_not_kept(open_caller: Open, tmp
 
 
 def test_a_wrong_key_stops_what_waits_and_lets_what_is_sent_finish(open_caller: Open, tmp_path: Path) -> None:
-    release = threading.Event()
+    asked, release = threading.Event(), threading.Event()
 
     def answer(seen: Seen) -> Sent:
+        assert asked.wait(10)
         return said("in time") if seen.text == "q0" else failed(401, "bad key")
 
     caller, script = open_caller(answer, specs={"default": spec_of(concurrency=2, api_key_env="K")})
@@ -196,6 +197,7 @@ def test_a_wrong_key_stops_what_waits_and_lets_what_is_sent_finish(open_caller: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FunctionWire, "post", slow_first)
         futures = [caller.submit(ask(n), "e") for n in range(30)]
+        asked.set()
         for future in futures[1:]:
             with pytest.raises(ModelError, match="K is not set"):
                 future.result(10)
@@ -230,8 +232,15 @@ def test_retry_after_pauses_everybody(open_caller: Open) -> None:
 
 
 def test_a_server_that_wants_to_be_left_alone_for_hours_ends_the_run(open_caller: Open) -> None:
-    caller, script = open_caller(lambda seen: failed(429, headers={"retry-after": "7200"}))
+    asked = threading.Event()
+
+    def answer(seen: Seen) -> Sent:
+        assert asked.wait(10)
+        return failed(429, headers={"retry-after": "7200"})
+
+    caller, script = open_caller(answer)
     futures = [caller.submit(ask(n), "e") for n in range(30)]
+    asked.set()
     for future in futures:
         with pytest.raises(ModelError, match="left alone for 120 min"):
             future.result(10)

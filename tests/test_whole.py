@@ -1,5 +1,6 @@
 """The whole path on the fake provider: books, provenance, the same bytes everywhere, and what people read of it."""
 
+import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from pipeline.llm.fake.provider import FakeProvider
 from pipeline.llm.ledger import read_calls
 from pipeline.record import Record, from_row
-from tests.runs import RECIPES, environment, made_bytes, seedmill
+from tests.runs import RECIPES, ROOT, environment, made_bytes, seedmill
 
 RECIPE = RECIPES / "whole.yaml"
 KEY = "sk-whole-test-4711"
@@ -179,3 +180,48 @@ def test_rows_without_a_reply_leave_the_stage_incomplete_and_only_they_are_asked
     with FakeProvider(own_process=True) as provider:
         second = seedmill("run", RECIPE, *options, env=env_of(provider))
         assert second.returncode == 0, second.stderr
+
+
+def test_settings_may_stand_in_a_dotenv_file(provider: FakeProvider, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"LLM_BASE_URL={provider.url}\nLLM_MODEL=fake\nLLM_API_KEY={KEY}\n")
+    done = seedmill(
+        "preview", RECIPE, "self-instruct", "-n", 1, "--live", cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT))
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--- reply" in done.stdout
+
+
+def test_a_users_prompt_file_is_used_and_named_in_the_provenance(provider: FakeProvider, tmp_path: Path) -> None:
+    prompt = tmp_path / "mine.txt"
+    prompt.write_text("[user]\nRead this and answer in one sentence: {{question}}\n")
+    recipe = tmp_path / "r.yaml"
+    (tmp_path / "tasks.jsonl").write_text('{"instruction": "Why is the sea salty?", "output": ""}\n')
+    recipe.write_text(
+        "entries:\n  - {stage: read, data: [tasks.jsonl], format: alpaca}\n  - {stage: answer, prompt: mine.txt}\n"
+    )
+    done = seedmill("run", recipe, "--outputs", tmp_path / "o", "--engine", "local", "--quiet", env=env_of(provider))
+    assert done.returncode == 0, done.stderr
+    (made,) = rows(tmp_path / "o" / "r" / "01-answer", "kept")
+    assert made["prompt"].startswith("mine.txt@")
+    call = read_calls(tmp_path / "o" / "ledger")(made["calls"][0])
+    assert call
+    assert call["request"]["messages"][0]["content"].startswith("Read this and answer in one sentence: Why")
+    prompt.write_text("[user]\nAnswer: {{qestion}}\n")
+    wrong = seedmill("run", recipe, "--outputs", tmp_path / "o", "--engine", "local", env=env_of(provider))
+    assert wrong.returncode == 2
+    assert "unknown placeholder '{{qestion}}'" in wrong.stderr
+
+
+def test_a_missing_entry_is_wrong_usage(tmp_path: Path) -> None:
+    done = seedmill("run", ROOT / "recipes" / "demo.yaml", "--to", "translate", "--outputs", tmp_path)
+    assert done.returncode == 2
+    assert "there is no entry 'translate'" in done.stderr
+    assert "self-instruct" in done.stderr
+
+
+def test_two_processes_never_write_one_run(provider: FakeProvider, outputs: Path) -> None:
+    with (outputs / "whole" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = seedmill("run", RECIPE, "--outputs", outputs, "--engine", "local", env=env_of(provider))
+    assert done.returncode == 1
+    assert "is being made by another process" in done.stderr
