@@ -62,3 +62,13 @@ def test_make_help_lists_every_target() -> None:
     entries = "read self-instruct evol-instruct translate answer fix filter dedup score prune"
     for target in phony[1].replace("$(ENTRIES)", entries).split():
         assert target in help_text, target
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_clean_outputs_spares_the_ledger(tmp_path: Path) -> None:
+    for name in ("ledger/shard-0.sqlite", "demo/00-read/manifest.json", "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    subprocess.run(["make", "clean-outputs", f"OUTPUTS={tmp_path}"], cwd=ROOT, check=True, capture_output=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "ledger"]
+    assert (tmp_path / "ledger" / "shard-0.sqlite").exists()

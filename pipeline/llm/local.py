@@ -123,8 +123,13 @@ def _threads() -> int:
 
 def _start(path: str, name: str) -> Any:
     """llama.cpp's own server on a free loopback port."""
-    import xllamacpp
-
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise UsageError(
+            f"the embedded model's engine cannot be loaded: {error}",
+            "on Debian and Ubuntu: apt-get install libgomp1; or set LLM_BASE_URL to a model elsewhere",
+        ) from error
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.model_alias = {name}
