@@ -45,6 +45,11 @@ $(VENV)/.ready-test: $(VENV)/.ready
 	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+$(VENV)/.ready-bench: $(VENV)/.ready
+	@echo 'installing the peers'
+	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
 run: $(VENV)/.ready ## Run RECIPE to the end, export included, and show the funnel
 	@$(SEEDMILL) run $(RECIPE) $(OPTIONS)
 
@@ -75,7 +80,7 @@ check: $(VENV)/.ready-test ## Types and lint
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 
-bench: $(VENV)/.ready-test ## Run the benchmarks beside their peers
+bench: $(VENV)/.ready-bench ## Run the benchmarks beside their peers
 	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 clean-outputs: ## Delete every run; the ledger of paid calls stays
