@@ -70,7 +70,7 @@ submit: $(VENV)/.ready ## Send RECIPE to a Ray cluster: JOB_SERVER=http://head:8
 	@$(SEEDMILL) submit $(RECIPE) $(OPTIONS) --job-server '$(JOB_SERVER)'
 
 test: $(VENV)/.ready-test ## Run the tests
-	@$(BIN)/python -m pytest -m 'not long'
+	@$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile
 
 test-long: $(VENV)/.ready-test ## Run the long chaos tests
 	@$(BIN)/python -m pytest -m long
