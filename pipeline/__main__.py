@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run_options(clean)
 
     _add_readers(commands)
+    _add_ledger(commands)
     _add_starters(commands)
     _add_senders(commands)
     return top
@@ -91,6 +92,10 @@ def _add_readers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain.add_argument("run", metavar="RUN")
     explain.add_argument("id", metavar="ID", help="its id or the beginning of it")
 
+    calls = _add(commands, "calls", "calls:calls", "show the calls of a run, or the prompts and raw replies of a row")
+    calls.add_argument("run", metavar="RUN")
+    calls.add_argument("id", metavar="ID", nargs="?", help="a kept or dropped row's id or the beginning of it")
+
     report = _add(commands, "report", "look:report", "show the funnel, the costs and sample rows of a run")
     report.add_argument("run", metavar="RUN")
 
@@ -99,7 +104,39 @@ def _add_readers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     stages = _add(commands, "stages", "look:stages", "list the stages and their settings")
     stages.add_argument("stage", nargs="?", metavar="STAGE")
-    for command in (show, explain, report, status, stages):
+    for command in (show, explain, calls, report, status, stages):
+        command.add_argument("--json", action="store_true", help="print JSON")
+        _add_outputs(command)
+
+
+def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    ledger = _add(commands, "ledger", "ledger:stats", "look into the ledger of finished calls, or prune it")
+    actions = ledger.add_subparsers(metavar="ACTION", required=True)
+    stats = _add(
+        actions, "stats", "ledger:stats", "sum up calls, tokens and money, and what was left in flight or lost"
+    )
+
+    ls = _add(actions, "ls", "ledger:ls", "list calls, newest first")
+    ls.add_argument("-n", type=_positive, default=20, metavar="N", help="how many (default 20)")
+
+    show = _add(actions, "show", "ledger:show", "show a call's request and raw reply as they are stored")
+    show.add_argument("key", metavar="KEY", help="its key or the beginning of it")
+
+    prune = _add(actions, "prune", "ledger:prune", "take calls out for good; says what would go until --yes is given")
+    prune.add_argument("--run", metavar="NAME", help="only calls that this run made")
+    prune.add_argument("--older-than", type=_days, metavar="DAYS", help="only calls that finished longer ago")
+    prune.add_argument("--outcome", metavar="OUTCOME", help="only calls that ended so")
+    prune.add_argument("--yes", action="store_true", help="do it")
+
+    export = _add(actions, "export", "ledger:export", "write calls to a file, oldest first, one JSON object a line")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .jsonl or .jsonl.gz file")
+    for command in (ls, export):
+        command.add_argument("--run", metavar="NAME", help="only calls that this run made")
+        command.add_argument("--entry", metavar="ENTRY", help="only calls of this entry")
+        command.add_argument("--model", metavar="MODEL", help="only calls that this model answered")
+        command.add_argument("--outcome", metavar="OUTCOME", help="only calls that ended so, such as ok or length")
+    for command in (stats, ls, show, prune, export):
+        command.add_argument("--rehearse", action="store_true", help="the ledger of rehearsals")
         command.add_argument("--json", action="store_true", help="print JSON")
         _add_outputs(command)
 
@@ -169,6 +206,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _days(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of days, 0 or more")
     return value
 
 
