@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import shlex
+import time
 from pathlib import Path
 
 from ray.job_submission import JobStatus, JobSubmissionClient
@@ -31,6 +32,10 @@ FORWARDED = ("LLM_BASE_URL", "LLM_MODEL", "LOCAL_MODEL", "HF_ENDPOINT")
 """Settings sent along. Keys are not: Ray would store them with the job; set them in the cluster's own environment."""
 
 
+_PATIENCE = 60.0
+"""Seconds to wait for a node that can take the job."""
+
+
 def submit_run(arguments: argparse.Namespace) -> int:
     """Send `seedmill run` to the cluster; follow its log unless told not to.
 
@@ -47,14 +52,7 @@ def submit_run(arguments: argparse.Namespace) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         client = JobSubmissionClient(arguments.job_server)
-        job = client.submit_job(
-            entrypoint=shlex.join(_command(arguments)),
-            runtime_env={
-                "working_dir": str(ROOT),
-                "excludes": LEFT_BEHIND,
-                "env_vars": {name: os.environ[name] for name in FORWARDED if os.environ.get(name)},
-            },
-        )
+        job = _submitted(client, arguments)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SeedmillError(
             f"the job server {arguments.job_server} does not take the job: {str(error).splitlines()[0]}",
@@ -67,6 +65,26 @@ def submit_run(arguments: argparse.Namespace) -> int:
     state = client.get_job_status(job)
     print(f"job {job}: {state.value.lower()}")
     return 0 if state == JobStatus.SUCCEEDED else 1
+
+
+def _submitted(client: JobSubmissionClient, arguments: argparse.Namespace) -> str:
+    """The job's id. A cluster that has just come up answers before any of its nodes can take a job: then try again."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            job: str = client.submit_job(
+                entrypoint=shlex.join(_command(arguments)),
+                runtime_env={
+                    "working_dir": str(ROOT),
+                    "excludes": LEFT_BEHIND,
+                    "env_vars": {name: os.environ[name] for name in FORWARDED if os.environ.get(name)},
+                },
+            )
+            return job
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
 
 
 def _command(arguments: argparse.Namespace) -> list[str]:
