@@ -1,6 +1,5 @@
 """Ordered parallel map over blocks, and where model calls are made: in this process, or on Ray."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
@@ -73,8 +72,3 @@ def open_engine(name: str) -> Engine:
     from pipeline.engine.in_process import InProcessEngine
 
     return InProcessEngine()
-
-
-def worker_count() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
