@@ -1,5 +1,6 @@
 """Calls are made once, kept, tried again when that helps, and never lost."""
 
+import functools
 import pickle
 import threading
 import time
@@ -14,8 +15,10 @@ import pytest
 from pipeline.errors import ModelError, SeedmillError, UsageError
 from pipeline.llm.body import compose
 from pipeline.llm.caller import Caller
+from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import Pauses
 from pipeline.llm.ledger import Reader, ledger_facts, shard_of
+from pipeline.llm.mailbox import Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Reply, Request
 from tests.scripted import FunctionWire, Script, Seen, Sent, failed, said, spec_of, until
@@ -274,14 +277,6 @@ def test_a_down_server_is_asked_by_few(open_caller: Open, tmp_path: Path) -> Non
     assert sum(error is None for error in ended) == 3
 
 
-def test_a_share_of_the_limits() -> None:
-    from pipeline.llm.caller import _part
-
-    part = _part(spec_of(concurrency=10, requests_per_minute=60, tokens_per_minute=900), 0.25)
-    assert (part.concurrency, part.requests_per_minute, part.tokens_per_minute) == (2, 15.0, 225.0)
-    assert _part(spec_of(concurrency=1), 0.25).concurrency == 1
-
-
 def test_requests_per_minute_are_kept(open_caller: Open) -> None:
     caller, script = open_caller(specs={"default": spec_of(requests_per_minute=1200)})
     began = time.monotonic()
@@ -327,7 +322,7 @@ def test_close_waits_for_what_was_sent(open_caller: Open, tmp_path: Path) -> Non
 
 def test_what_cannot_be_noted_is_not_sent(open_caller: Open) -> None:
     caller, script = open_caller()
-    for shard in caller._ledger._shards.values():
+    for shard in caller._flights._carrier._ledger._shards.values():
         shard._db.execute("PRAGMA query_only=ON")
     for future in [caller.submit(ask(n), "e") for n in range(20)]:
         with pytest.raises(SeedmillError, match="cannot be written"):
@@ -337,7 +332,7 @@ def test_what_cannot_be_noted_is_not_sent(open_caller: Open) -> None:
 
 def test_a_full_disk_stops_the_run_and_tells_what_may_be_lost(open_caller: Open, tmp_path: Path) -> None:
     caller, script = open_caller(lambda seen: said("word " * 2000))
-    for shard in caller._ledger._shards.values():
+    for shard in caller._flights._carrier._ledger._shards.values():
         pages = shard._db.execute("PRAGMA page_count").fetchone()[0]
         shard._db.execute(f"PRAGMA max_page_count={pages + 12}")
     errors = [caller.submit(ask(n), "e").exception(10) for n in range(60)]
@@ -353,7 +348,7 @@ def test_in_flight_calls_of_a_dead_process_are_told(open_caller: Open) -> None:
     caller, _ = open_caller()
     noted = threading.Event()
     call = compose(spec_of(), ask(1), "e")
-    caller._ledger.intend(call, lambda error: noted.set())
+    caller._flights._carrier._ledger.intend(call, lambda error: noted.set())
     assert noted.wait(10)
     caller.close()
     later, _ = open_caller()
@@ -394,14 +389,24 @@ def test_an_unknown_role(open_caller: Open) -> None:
         open_caller()[0].submit(ask(role="judge"), "e")
 
 
-def test_callers_share_a_ledger_by_shards(open_caller: Open) -> None:
-    """As Ray actors do: each makes only the calls of its shards, and nothing is paid twice."""
-    parts = [open_caller(shards=[s for s in range(8) if s % 2 == i], share=0.5) for i in range(2)]
+def test_carriers_share_a_ledger_by_shards(open_caller: Open, tmp_path: Path) -> None:
+    """As Ray actors do: each carries only the calls of its shards, and nothing is paid twice."""
+    parts = []
+    for index in range(2):
+        script = Script(lambda seen: said(f"re: {seen.text}"))
+        carry = functools.partial(_carry, tmp_path, script, [s for s in range(8) if s % 2 == index])
+        parts.append((open_caller(carry=carry)[0], script))
     for _ in range(2):
         calls = [compose(spec_of(), ask(n), "e") for n in range(30)]
         got = [parts[shard_of(call.key, 8) % 2][0].send(call).result(10) for call in calls]
         assert [reply.text for reply in got] == [f"re: q{n}" for n in range(30)]
     assert sum(len(script.seen) for _, script in parts) == 30
+
+
+def _carry(ledger: Path, script: Script, shards: list[int], post: Post) -> Carrier:
+    return LocalCarrier(
+        {"default": spec_of()}, ledger, "run", post, shards=shards, connect=lambda spec: FunctionWire(script)
+    )
 
 
 def test_a_bug_in_a_transport_does_not_hang(open_caller: Open) -> None:

@@ -29,8 +29,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folders = [tempfile.mkdtemp(prefix=f"ray-{name}-") for name in ("head", "worker")]
     env = environment(HOME=str(home), PATH=f"{RAY.parent}{os.pathsep}{os.environ['PATH']}", RAY_AUTH_MODE="disabled")
     head = [word for pair in PORTS.items() for word in pair]
-    # The agent's port is a fixed one unless asked otherwise; where another Ray of this machine holds it, the agent comes up
-    # without its HTTP half and the head never takes a job.
+    # The agent's port is a fixed one unless asked otherwise; where another Ray of this machine holds it, the agent
+    # comes up without its HTTP half and the head never takes a job.
     common = ["--num-cpus", "1", "--disable-usage-stats", "--dashboard-agent-listen-port", "0", "--block"]
     nodes = [
         subprocess.Popen(

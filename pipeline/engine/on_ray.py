@@ -11,8 +11,9 @@ import polars as pl
 import ray
 import ray.data
 
-from pipeline.engine.calls_on_ray import RayExchange
+from pipeline.engine.calls_on_ray import RayCarrier
 from pipeline.errors import SeedmillError
+from pipeline.llm.caller import Caller
 from pipeline.llm.models import ModelSpec
 from pipeline.stage import Slice
 
@@ -84,13 +85,11 @@ class RayEngine:
         for row in dataset.iter_rows():
             yield row["result"].value
 
-    def calls(
-        self, specs: Mapping[str, ModelSpec], ledger: Path, run: str, notice: Callable[[str], None]
-    ) -> RayExchange:
-        """Calls made by actors that each own some shards of the ledger."""
+    def calls(self, specs: Mapping[str, ModelSpec], ledger: Path, run: str, notice: Callable[[str], None]) -> Caller:
+        """Calls decided here and carried by actors that each own some shards of the ledger."""
         self.start()
-        workers = int(ray.cluster_resources().get("CPU", 1))
-        return RayExchange(specs, ledger.resolve(), run, workers, notice)
+        folder, workers = ledger.resolve(), int(ray.cluster_resources().get("CPU", 1))
+        return Caller(specs, folder, run, carry=lambda post: RayCarrier(specs, folder, run, workers, notice))
 
     def close(self) -> None:
         """Leave Ray; a Ray started here stops."""

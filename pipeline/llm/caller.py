@@ -1,7 +1,6 @@
 """Makes calls: an event loop in a thread behind plain futures, over a ledger and under limits."""
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -12,10 +11,12 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.llm.body import Call, compose
+from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import PAUSES, Line, Pauses
 from pipeline.llm.flights import Flights, count_reused
-from pipeline.llm.ledger import Ledger, Reader
+from pipeline.llm.ledger import Reader
 from pipeline.llm.limits import Gate
+from pipeline.llm.mailbox import Mailbox, Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Reply, Request
 from pipeline.llm.usage import Meter, Usage
@@ -31,8 +32,8 @@ def _silent(sentence: str) -> None:
 class Caller:
     """Finds calls in the ledger, or makes them: single flight, intent, limits, wire, ledger, reply.
 
-    Works in the driver, or in an actor that owns some shards of the ledger: all arguments are picklable. Its methods
-    may be called from any thread.
+    One in a run, in the driver, whatever the engine: so limits hold for all that is sent. The attempts themselves are
+    made by a Carrier, here or in Ray actors. Its methods may be called from any thread.
     """
 
     def __init__(
@@ -41,12 +42,11 @@ class Caller:
         ledger: Path,
         run: str,
         *,
-        shards: Sequence[int] | None = None,
-        share: float = 1.0,
         patience: float = 60.0,
         notice: Callable[[str], None] = _silent,
         connect: Callable[[ModelSpec], Wire] = open_wire,
         pauses: Pauses = PAUSES,
+        carry: Callable[[Post], Carrier] | None = None,
     ) -> None:
         """Take the ledger and start.
 
@@ -54,26 +54,31 @@ class Caller:
             specs: the models by role; embedded ones must be served (see `local.serving`).
             ledger: the ledger's folder.
             run: name of the run, noted with every call.
-            shards: the ledger shards whose calls this Caller makes, all by default.
-            share: this Caller's part of each model's limits, when several share the shards.
             patience: seconds to wait for another run that holds the ledger.
             notice: told once who that is.
             connect: makes the transport of a model.
             pauses: how long to wait between attempts.
+            carry: opens what makes the attempts, by default one in this process from the arguments above.
 
         Raises:
             SeedmillError: the ledger cannot be written, or another run does not let go of it.
         """
-        self.specs = {role: _part(spec, share) for role, spec in specs.items()}
-        self._meter = Meter()
-        self._reader = Reader(ledger)
-        self._ledger = Ledger(ledger, run, shards, patience, notice)
-        self._found = self._ledger.found_in_flight
-        self._inbox: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self._lock = threading.Lock()
+        self.specs = dict(specs)
+        self._meter, self._reader = Meter(), Reader(ledger)
         self._loop = asyncio.new_event_loop()
-        lines = _lines(self.specs, connect)
-        self._flights = Flights(lines, self._ledger, self._reader, self._meter, pauses, self._post)
+        self._post = Mailbox(self._loop).post
+        try:
+            if carry is None:
+                carrier: Carrier = LocalCarrier(
+                    specs, ledger, run, self._post, patience=patience, notice=notice, connect=connect
+                )
+            else:
+                carrier = carry(self._post)
+        except BaseException:
+            self._loop.close()
+            raise
+        self._found = carrier.found_in_flight
+        self._flights = Flights(_lines(self.specs), carrier, self._reader, self._meter, pauses)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
         self._thread.start()
         self._closed = False
@@ -128,7 +133,6 @@ class Caller:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._ledger.close()
 
     def __enter__(self) -> "Caller":
         return self
@@ -138,35 +142,8 @@ class Caller:
     ) -> None:
         self.close()
 
-    def _post(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function on the loop, in order; waking the loop is dear, so one waking serves all that have come."""
-        with self._lock:
-            awake = bool(self._inbox)
-            self._inbox.append((function, arguments))
-        if not awake:
-            # When the loop is closed, what the ledger's threads still had to say concerns nobody.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._drain)
 
-    def _drain(self) -> None:
-        with self._lock:
-            came, self._inbox = self._inbox, []
-        for function, arguments in came:
-            try:
-                function(*arguments)
-            except Exception as error:  # a bug; the others must not wait for ever because of it
-                self._loop.call_exception_handler({"message": f"{function} failed", "exception": error})
-
-
-def _part(spec: ModelSpec, share: float) -> ModelSpec:
-    """A model with a part of its limits."""
-    if share == 1.0:
-        return spec
-    rates: dict[str, Any] = {name: None if (rate := getattr(spec, name)) is None else rate * share for name in _RATES}
-    return replace(spec, concurrency=max(1, round(spec.concurrency * share)), **rates)
-
-
-def _lines(specs: Mapping[str, ModelSpec], connect: Callable[[ModelSpec], Wire]) -> dict[str, Line]:
+def _lines(specs: Mapping[str, ModelSpec]) -> dict[str, Line]:
     """A line per role; roles that ask one model with one key share a gate and the strictest of their rates."""
     groups: dict[tuple[str | None, ...], list[ModelSpec]] = {}
     for spec in specs.values():
@@ -177,7 +154,7 @@ def _lines(specs: Mapping[str, ModelSpec], connect: Callable[[ModelSpec], Wire])
         rates: dict[str, Any] = {name: min(found, default=None) for name, found in given.items()}
         gate = Gate(concurrency=max(s.concurrency for s in members), **rates)
         for spec in members:
-            lines[spec.role] = Line(spec, gate, connect(spec))
+            lines[spec.role] = Line(spec, gate)
     return lines
 
 

@@ -10,7 +10,6 @@ from pipeline.llm.body import Call
 from pipeline.llm.limits import Gate, Pass
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Reply
-from pipeline.llm.wire import Wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,6 @@ class Line:
 
     spec: ModelSpec
     gate: Gate
-    wire: Wire
     waiting: "deque[Flight]" = field(default_factory=deque)
     resting: "dict[Flight, asyncio.TimerHandle]" = field(default_factory=dict)
     due: "deque[Flight]" = field(default_factory=deque)
@@ -66,7 +64,6 @@ class Flight:
         wanted: how many of `futures` still want the reply.
         place: `waiting` to be sent, `sent`, `resting` between two attempts (due ones included), or `over`.
         given: its place at the gate, while it has one.
-        body: the last answer's body.
         lost: attempts without a reply that may have been paid, as reasons.
     """
 
@@ -77,7 +74,6 @@ class Flight:
     wanted: int = 1
     place: Literal["waiting", "sent", "resting", "over"] = "waiting"
     given: Pass | None = None
-    body: str = ""
     sends: int = 0
     first_sent: float = 0.0
     lost: list[str] = field(default_factory=list)

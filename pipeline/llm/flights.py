@@ -1,40 +1,32 @@
 """Calls under way: joined, queued, sent, tried again and stored; all of it on one event loop."""
 
 import asyncio
-import functools
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 
 from pipeline.errors import ModelError, SeedmillError
-from pipeline.llm.body import Call, token_bound, wire_body
-from pipeline.llm.faults import Again, NoAnswer, Verdict, judge, left_alone, nobody_there
+from pipeline.llm.body import Call, token_bound
+from pipeline.llm.carrier import Carrier, Errand, Heard
+from pipeline.llm.faults import Again, left_alone, nobody_there
 from pipeline.llm.flight import Flight, Line, Pauses
-from pipeline.llm.ledger import Finished, Ledger, Reader
+from pipeline.llm.ledger import Reader
 from pipeline.llm.limits import Gate
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
-from pipeline.llm.usage import Meter, cost_of
-
-Post = Callable[..., None]
-"""Calls a function with arguments on the event loop; from any thread."""
+from pipeline.llm.usage import Meter
 
 
 class Flights:
     """The event-loop side of a Caller. Every method but the constructor runs on the loop."""
 
     def __init__(
-        self,
-        lines: Mapping[str, Line],
-        ledger: Ledger,
-        reader: Reader,
-        meter: Meter,
-        pauses: Pauses,
-        post: Post,
+        self, lines: Mapping[str, Line], carrier: Carrier, reader: Reader, meter: Meter, pauses: Pauses
     ) -> None:
-        self._lines, self._ledger, self._reader, self._meter = lines, ledger, reader, meter
-        self._pauses, self._post = pauses, post
+        self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
+        self._pauses = pauses
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -88,8 +80,7 @@ class Flights:
             await asyncio.wait(self._tasks)
         for timer in self._timers.values():
             timer.cancel()
-        for line in self._lines.values():
-            await line.wire.close()
+        await self._carrier.close()
 
     def _pump(self, gate: Gate) -> None:
         """Send whatever the gate lets through now, second attempts first; come back when it will let through more."""
@@ -134,42 +125,41 @@ class Flights:
 
     async def _fly(self, flight: Flight) -> None:
         """One attempt and what follows from it."""
-        began = time.monotonic()
         try:
-            self._settle(flight, await self._attempt(flight), began)
+            heard = await self._attempt(flight)
+            self._settle(flight, heard)
+            if isinstance(heard.verdict, Reading):
+                if heard.stored is not None:
+                    await heard.stored
+                self._stored(flight, heard.verdict)
         except Exception as error:
             if flight.place != "over":
                 self._fail(flight, error)
 
-    async def _attempt(self, flight: Flight) -> Verdict:
-        """One attempt over the wire; the first one is noted in the ledger before it is sent."""
-        line, entry = flight.line, flight.call.entry
+    async def _attempt(self, flight: Flight) -> Heard:
+        """Have the carrier make one attempt."""
+        line = flight.line
         if flight.sends == 0:
-            noted: asyncio.Future[SeedmillError | None] = asyncio.get_running_loop().create_future()
-            self._ledger.intend(flight.call, functools.partial(self._post, noted.set_result))
-            error = await noted
-            if error is not None:
-                raise error
             flight.first_sent = time.monotonic()
-        self._meter.add(entry, sent=1, retries=1 if flight.sends else 0)
+        self._meter.add(flight.call.entry, sent=1, retries=1 if flight.sends else 0)
         flight.sends += 1
-        try:
-            answer = await line.wire.post(*wire_body(line.spec, flight.call))
-        except NoAnswer as reason:
-            line.reached = line.reached or reason.paid
-            if not line.reached and time.monotonic() - flight.first_sent > self._pauses.nobody:
-                return nobody_there(line.spec, str(reason))
-            return Again(why=str(reason), paid=reason.paid)
-        line.reached, flight.body = True, answer.body
-        return judge(line.spec, answer)
+        heard = await self._carrier.attempt(Errand(call=flight.call, sends=flight.sends, lost=tuple(flight.lost)))
+        line.reached = line.reached or heard.reached
+        late = time.monotonic() - flight.first_sent > self._pauses.nobody
+        if isinstance(heard.verdict, Again) and not line.reached and late:
+            return replace(heard, verdict=nobody_there(line.spec, heard.verdict.why))
+        return heard
 
-    def _settle(self, flight: Flight, verdict: Verdict, began: float) -> None:
-        gate, given = flight.line.gate, flight.given
+    def _settle(self, flight: Flight, heard: Heard) -> None:
+        gate, given, verdict = flight.line.gate, flight.given, heard.verdict
         assert given is not None
         if isinstance(verdict, Reading):
-            gate.report(given, answered=True, used=verdict.prompt_tokens + verdict.completion_tokens)
+            prompt, completion = verdict.prompt_tokens, verdict.completion_tokens
+            gate.report(given, answered=True, used=prompt + completion)
             self._free(flight)
-            self._store(flight, verdict, began)
+            self._meter.add(
+                flight.call.entry, new_prompt_tokens=prompt, new_completion_tokens=completion, cost=heard.cost
+            )
         elif isinstance(verdict, Again):
             gate.report(given, limited=verdict.limited, wait=verdict.wait)
             self._try_again(flight, verdict)
@@ -198,21 +188,8 @@ class Flights:
         flight.line.due.append(flight)
         self._pump(flight.line.gate)
 
-    def _store(self, flight: Flight, reading: Reading, began: float) -> None:
-        """Make the reply durable, then hand it out."""
-        spec = flight.line.spec
-        cost = cost_of(reading, spec.price)
-        prompt, completion = reading.prompt_tokens, reading.completion_tokens
-        self._meter.add(flight.call.entry, new_prompt_tokens=prompt, new_completion_tokens=completion, cost=cost)
-        ms, lost = round((time.monotonic() - began) * 1000), tuple(flight.lost)
-        end = Finished(body=flight.body, reading=reading, cost=cost, sends=flight.sends, ms=ms, lost=lost)
-        durable = functools.partial(self._post, self._stored, flight, reading)
-        self._ledger.finish(flight.call, spec.model, end, durable)
-
-    def _stored(self, flight: Flight, reading: Reading, error: SeedmillError | None) -> None:
-        if error is not None:
-            self._fail(flight, error)
-            return
+    def _stored(self, flight: Flight, reading: Reading) -> None:
+        """The reply is durable: hand it out."""
         wanted = flight.wanted
         if wanted:
             prompt, completion = reading.prompt_tokens * wanted, reading.completion_tokens * wanted
@@ -227,7 +204,7 @@ class Flights:
     def _give_up(self, flight: Flight, why: str) -> None:
         """End a call without a final outcome; nothing of it is stored but what may have been paid."""
         self._meter.add(flight.call.entry, unavailable=flight.wanted)
-        self._ledger.abandon(flight.call, flight.lost, _whatever)
+        self._carrier.abandon(flight.call, flight.lost)
         self._land(flight)
         reply = Reply(key=flight.call.key, text=why, finish_reason="unavailable", outcome="unavailable")
         for future in flight.futures:
@@ -243,7 +220,7 @@ class Flights:
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
         if flight.sends:
-            self._ledger.abandon(flight.call, flight.lost, _whatever)
+            self._carrier.abandon(flight.call, flight.lost)
         self._land(flight)
         for future in flight.futures:
             future.set_exception(error)
@@ -264,10 +241,6 @@ class Flights:
             flight.given = None
             self._meter.add(flight.call.entry, in_flight=-1)
             asyncio.get_running_loop().call_soon(self._pump, flight.line.gate)
-
-
-def _whatever(error: SeedmillError | None) -> None:
-    """For writes whose failure shows elsewhere, or not at all: an intent that stays is reported as in flight."""
 
 
 def count_reused(meter: Meter, entry: str, reading: Reading) -> None:
