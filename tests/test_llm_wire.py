@@ -16,7 +16,8 @@ from pipeline.llm.faults import Answer, NoAnswer
 from pipeline.llm.flight import Pauses
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Request
-from pipeline.llm.wire import SdkWire, secrets_of
+from pipeline.llm.transport import open_wire
+from pipeline.llm.wire import Wire, headers_of, secrets_of
 from pipeline.record import Message
 from tests.scripted import Seen, Sent, Server, failed, said, serving_script, spec_of
 
@@ -38,15 +39,20 @@ def server() -> Iterator[Server]:
         yield one
 
 
+@pytest.fixture(params=["thin", "sdk"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def post(spec: ModelSpec, *bodies: bytes, path: str = "/chat/completions") -> list[Answer | NoAnswer]:
     async def run() -> list[Answer | NoAnswer]:
-        wire = SdkWire(spec)
+        wire = open_wire(spec)
         try:
             return await asyncio.gather(*[one(wire, body) for body in bodies])
         finally:
             await wire.close()
 
-    async def one(wire: SdkWire, body: bytes) -> Answer | NoAnswer:
+    async def one(wire: Wire, body: bytes) -> Answer | NoAnswer:
         try:
             return await wire.post(path, body)
         except NoAnswer as error:
@@ -58,9 +64,12 @@ def post(spec: ModelSpec, *bodies: bytes, path: str = "/chat/completions") -> li
 BODY = '{"model":"m","messages":[{"role":"user","content":"hé 猫"}]}'.encode()
 
 
-def test_our_bytes_and_the_key_arrive(server: Server) -> None:
+def test_our_bytes_and_the_key_arrive(transport: str, server: Server) -> None:
     spec = spec_of(
-        base_url=server.url, api_key_env="WIRE_KEY", extra_headers={"X-Extra": "$WIRE_HEADER", "X-Plain": "p"}
+        transport=transport,
+        base_url=server.url,
+        api_key_env="WIRE_KEY",
+        extra_headers={"X-Extra": "$WIRE_HEADER", "X-Plain": "p"},
     )
     (answer,) = post(spec, BODY)
     assert isinstance(answer, Answer)
@@ -74,71 +83,71 @@ def test_our_bytes_and_the_key_arrive(server: Server) -> None:
 
 
 def test_a_query_of_the_base_url_is_kept_and_a_server_without_key_gets_none_of_ours(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    transport: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    post(spec_of(base_url=f"{server.url}?api-version=2026-01-01"), BODY)
+    post(spec_of(transport=transport, base_url=f"{server.url}?api-version=2026-01-01"), BODY)
     seen = server.script.seen[0]
     assert seen.path == "/v1/chat/completions?api-version=2026-01-01"
     assert KEY not in str(seen.headers)
 
 
 def test_azure_gets_the_key_in_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    wire = SdkWire(spec_of(base_url="https://mine.openai.azure.com/openai/v1", api_key_env="WIRE_KEY"))
-    assert wire._headers()["api-key"] == KEY
+    headers = headers_of(spec_of(base_url="https://mine.openai.azure.com/openai/v1", api_key_env="WIRE_KEY"))
+    assert headers["api-key"] == KEY
 
 
 @pytest.mark.parametrize(
     ("how", "reason"), [("reset", "connection broken"), ("half", "connection broken"), ("hang", "timeout")]
 )
-def test_connections_that_break(how: str, reason: str) -> None:
+def test_connections_that_break(transport: str, how: str, reason: str) -> None:
     with serving_script(lambda seen: Sent(body=said("x" * 1000).body, how=how)) as server:
-        (error,) = post(spec_of(base_url=server.url, timeout=0.5), BODY)
+        (error,) = post(spec_of(transport=transport, base_url=server.url, timeout=0.5), BODY)
         assert isinstance(error, NoAnswer)
         assert (str(error), error.paid) == (reason, True)
 
 
-def test_nobody_listens_and_no_such_host() -> None:
+def test_nobody_listens_and_no_such_host(transport: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        (refused,) = post(spec_of(base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1"), BODY)
-    (unknown,) = post(spec_of(base_url="http://no-such-host.invalid/v1", timeout=5.0), BODY)
+        (refused,) = post(spec_of(transport=transport, base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1"), BODY)
+    (unknown,) = post(spec_of(transport=transport, base_url="http://no-such-host.invalid/v1", timeout=5.0), BODY)
     for error in (refused, unknown):
         assert isinstance(error, NoAnswer)
         assert not error.paid
     assert str(refused) == "connection refused"
 
 
-def test_errors_come_with_status_headers_and_body() -> None:
+def test_errors_come_with_status_headers_and_body(transport: str) -> None:
     with serving_script(lambda seen: failed(429, "slow down", {"Retry-After": "3"})) as server:
-        (answer,) = post(spec_of(base_url=server.url), BODY)
+        (answer,) = post(spec_of(transport=transport, base_url=server.url), BODY)
     assert isinstance(answer, Answer)
     assert (answer.status, answer.headers["retry-after"]) == (429, "3")
     assert "slow down" in answer.body
     assert len(server.script.seen) == 1, "the SDK does not try again by itself"
 
 
-def test_many_at_once(server: Server) -> None:
+def test_many_at_once(transport: str, server: Server) -> None:
     bodies = [json.dumps({"prompt": f"q{n}"}).encode() for n in range(60)]
-    answers = post(spec_of(base_url=server.url), *bodies, path="/completions")
+    answers = post(spec_of(transport=transport, base_url=server.url), *bodies, path="/completions")
     assert all(isinstance(answer, Answer) and f"re: q{n}" in answer.body for n, answer in enumerate(answers))
 
 
 def test_a_proxy_of_the_environment_is_used_but_not_for_our_own_server(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    transport: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
-    (answer,) = post(spec_of(base_url="http://model.invalid/v1"), BODY)
+    (answer,) = post(spec_of(transport=transport, base_url="http://model.invalid/v1"), BODY)
     assert isinstance(answer, Answer)
     assert server.script.seen[0].path == "http://model.invalid/v1/chat/completions"
     with serving_script(lambda seen: said("direct")) as own:
-        post(spec_of(base_url=own.url, local="x.gguf", local_sha256="0"), BODY)
+        post(spec_of(transport=transport, base_url=own.url, local="x.gguf", local_sha256="0"), BODY)
         assert len(own.script.seen) == 1
     assert len(server.script.seen) == 1
 
 
-def test_through_caller_and_client(server: Server, tmp_path: Path) -> None:
-    specs = {"default": spec_of(base_url=server.url, concurrency=8)}
+def test_through_caller_and_client(transport: str, server: Server, tmp_path: Path) -> None:
+    specs = {"default": spec_of(transport=transport, base_url=server.url, concurrency=8)}
     with Caller(specs, tmp_path, "r", pauses=QUICK) as caller:
         requests = [Request(messages=(Message(role="user", content=f"q{n}"),)) for n in range(50)]
         texts = [reply.text for reply in Client(caller, specs, "e").ask(requests, 32)]
@@ -146,7 +155,7 @@ def test_through_caller_and_client(server: Server, tmp_path: Path) -> None:
     assert server.script.most_inside <= 8
 
 
-def test_storm(tmp_path: Path) -> None:
+def test_storm(transport: str, tmp_path: Path) -> None:
     """A third of the attempts fail in every way; every call ends as a reply, none twice."""
     faults: list[Sent] = [failed(500), failed(429), failed(429, headers={"Retry-After": "0.02"}), Sent(how="reset")]
     faults += [Sent(body=said("x").body, how="half"), Sent(body=b"<html>"), Sent(body={"choices": []}), failed(408)]
@@ -157,7 +166,9 @@ def test_storm(tmp_path: Path) -> None:
 
     with (
         serving_script(answer) as server,
-        Caller({"default": spec_of(base_url=server.url, concurrency=32)}, tmp_path, "r", pauses=QUICK) as caller,
+        Caller(
+            {"default": spec_of(transport=transport, base_url=server.url, concurrency=32)}, tmp_path, "r", pauses=QUICK
+        ) as caller,
     ):
         replies = list(Client(caller, caller.specs, "e").ask((Request(prompt=f"q{n}") for n in range(160)), 128))
         assert [reply.text for reply in replies] == [f"re: q{n}" for n in range(160)]
@@ -166,7 +177,7 @@ def test_storm(tmp_path: Path) -> None:
     assert usage.maybe_paid == 80 * 4 // 8
 
 
-def test_a_server_that_repeats_the_key_does_not_get_it_into_ledger_or_errors(tmp_path: Path) -> None:
+def test_a_server_that_repeats_the_key_does_not_get_it_into_ledger_or_errors(transport: str, tmp_path: Path) -> None:
     """Everything that is written or raised is searched for the key and the secret header."""
 
     def answer(seen: Seen) -> Sent:
@@ -177,7 +188,9 @@ def test_a_server_that_repeats_the_key_does_not_get_it_into_ledger_or_errors(tmp
 
     told: list[str] = []
     with serving_script(answer) as server:
-        spec = spec_of(base_url=server.url, api_key_env="WIRE_KEY", extra_headers={"X-Extra": "$WIRE_HEADER"})
+        spec = spec_of(
+            transport=transport, base_url=server.url, api_key_env="WIRE_KEY", extra_headers={"X-Extra": "$WIRE_HEADER"}
+        )
         assert secrets_of(spec) == [KEY, "header-secret-99"]
         with Caller({"default": spec}, tmp_path, "r", pauses=QUICK) as caller:
             for text in ("fine", "refused"):

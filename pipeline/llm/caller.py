@@ -19,8 +19,9 @@ from pipeline.llm.limits import Gate
 from pipeline.llm.mailbox import Mailbox, Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Reply, Request
+from pipeline.llm.transport import open_wire
 from pipeline.llm.usage import Meter, Usage
-from pipeline.llm.wire import Wire, open_wire
+from pipeline.llm.wire import Wire
 
 _RATES = ("requests_per_minute", "tokens_per_minute")
 

@@ -15,8 +15,9 @@ from pipeline.llm.ledger import Finished, Ledger
 from pipeline.llm.mailbox import Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.reading import Reading
+from pipeline.llm.transport import open_wire
 from pipeline.llm.usage import cost_of
-from pipeline.llm.wire import Wire, open_wire
+from pipeline.llm.wire import Wire
 
 _TELLING = ("x-ratelimit", "ratelimit", "retry-after", "x-ms-")
 """How the names of headers begin that say what a server allows."""

@@ -13,6 +13,7 @@ from pipeline.llm.request import Profile, Style
 from pipeline.llm.servers import completed_url, normalised, server_of
 
 TokenParam = Literal["max_tokens", "max_completion_tokens"]
+Transport = Literal["thin", "sdk"]
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -49,6 +50,7 @@ MODEL_SCHEMA: dict[str, Any] = {
         "tokens_per_minute": _POSITIVE,
         "timeout": _POSITIVE,
         "deadline": _POSITIVE,
+        "transport": {"enum": ["thin", "sdk"]},
     },
 }
 
@@ -86,6 +88,7 @@ class ModelSpec:
         concurrency: the largest number of calls in flight.
         timeout: seconds that one attempt may take.
         deadline: seconds from the first attempt after which a call is not tried again.
+        transport: `thin`, our own HTTP over kept connections, or `sdk`, the official client; both send the same bytes.
     """
 
     role: str
@@ -108,6 +111,7 @@ class ModelSpec:
     tokens_per_minute: float | None = None
     timeout: float = 300.0
     deadline: float = 900.0
+    transport: Transport = "thin"
 
     @property
     def endpoint(self) -> str:

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10.0
 
-_NO_KEY = "none"
+NO_KEY = "none"
 """Sent to servers that need no key; the SDK insists on one."""
+
+REST_SECONDS = 4.0
+"""How long a connection may rest and be used again; the servers in use hang up after five or more."""
 
 
 class Wire(Protocol):
@@ -50,7 +53,7 @@ class SdkWire:
         try:
             async with asyncio.timeout(self._spec.timeout):
                 response = await client.post(
-                    path, cast_to=httpx2.Response, content=body, options={"headers": self._headers()}
+                    path, cast_to=httpx2.Response, content=body, options={"headers": headers_of(self._spec)}
                 )
         except openai.APIStatusError as error:
             response = error.response
@@ -58,7 +61,9 @@ class SdkWire:
             raise _no_answer(error) from error
         except httpx2.HTTPError as error:  # broke off in the middle of the body
             raise NoAnswer("connection broken", paid=True) from error
-        return Answer(status=response.status_code, headers=response.headers, body=self._clean(response.content))
+        return Answer(
+            status=response.status_code, headers=response.headers, body=without_secrets(self._spec, response.content)
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -72,7 +77,7 @@ class SdkWire:
 
         spec = self._spec
         parts = urlsplit(spec.base_url)
-        limits = httpx2.Limits(max_connections=None, keepalive_expiry=4.0)
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=REST_SECONDS)
         # A proxy named in the environment must not stand between us and our own embedded server.
         http = openai.DefaultAioHttpClient(limits=limits, trust_env=spec.local is None)
         self._client = openai.AsyncOpenAI(
@@ -86,26 +91,31 @@ class SdkWire:
         return self._client
 
     async def _key(self) -> str:
-        return self._spec.api_key() or _NO_KEY
+        return self._spec.api_key() or NO_KEY
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", **self._spec.headers()}
-        name, key = server_of(self._spec.base_url).key_header, self._spec.api_key()
-        return headers | {name: key} if name and key else headers
 
-    def _clean(self, content: bytes) -> str:
-        """The body as text, without the key or a secret header, should the server repeat them."""
-        text = content.decode("utf-8", "replace")
-        for secret in secrets_of(self._spec):
-            if secret in text:
-                text = text.replace(secret, "[key]")
-        return text
+def headers_of(spec: ModelSpec) -> dict[str, str]:
+    """The headers that say who asks and what comes: a recipe's own above ours, whatever case they are written in."""
+    key, name = spec.api_key(), server_of(spec.base_url).key_header
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key or NO_KEY}"}
+    own = spec.headers() | ({name: key} if name and key else {})
+    replaced = {header.lower() for header in own}
+    return {header: value for header, value in headers.items() if header.lower() not in replaced} | own
 
 
 def secrets_of(spec: ModelSpec) -> list[str]:
     """What must never be written anywhere: the key and header values read from the environment."""
     named = (os.environ.get(v[1:]) for v in spec.extra_headers.values() if v.startswith("$"))
     return [secret for secret in (spec.api_key(), *named) if secret and len(secret) >= 4]
+
+
+def without_secrets(spec: ModelSpec, content: bytes) -> str:
+    """A body as text, without the key or a secret header, should the server repeat them."""
+    text = content.decode("utf-8", "replace")
+    for secret in secrets_of(spec):
+        if secret in text:
+            text = text.replace(secret, "[key]")
+    return text
 
 
 def _no_answer(error: BaseException) -> NoAnswer:
@@ -129,8 +139,3 @@ def _connector_reason(error: BaseException) -> str:
     if isinstance(os_error, ConnectionRefusedError):
         return "connection refused"
     return str(os_error or "no connection").split("] ")[-1][:120]
-
-
-def open_wire(spec: ModelSpec) -> Wire:
-    """The transport for a model."""
-    return SdkWire(spec)
