@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +104,14 @@ def test_writes_that_come_during_a_flush_share_the_next_one(tmp_path: Path) -> N
     ledger = Ledger(tmp_path, "r", shards=[0])
     shard = ledger._shards[0]
     commits: list[int] = []
-    commit = shard._commit
+    commit = shard.commit
 
-    def slow(group: list[Write]) -> None:
+    def slow(group: Sequence[Write]) -> None:
         commits.append(len(group))
         time.sleep(0.05)
         commit(group)
 
-    shard._commit = slow  # type: ignore[method-assign]
+    shard.commit = slow  # type: ignore[method-assign]
     numbers = [n for n in range(2000) if shard_of(call_of(n).key, SHARDS) == 0][:100]
     over = threading.Semaphore(0)
     for number in numbers:

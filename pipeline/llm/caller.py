@@ -82,12 +82,15 @@ class Caller:
         self._flights = Flights(_lines(self.specs), carrier, self._reader, self._meter, pauses)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
         self._thread.start()
+        self._missed = threading.local()  # the call that this thread did not find, and when it looked
         self._closed = False
 
     def find(self, call: Call) -> Reply | None:
         """The reply, when the ledger holds it; counted as reused."""
+        mark = self._flights.landings.mark()
         reading = self._reader.find(call.key)
         if reading is None:
+            self._missed.last = (call.key, mark)
             return None
         count_reused(self._meter, call.entry, reading)
         return reading.reply(call.key, reused=True)
@@ -102,7 +105,8 @@ class Caller:
             raise RuntimeError("this Caller is closed")
         future: Future[Reply] = Future()
         future.set_running_or_notify_cancel()
-        self._post(self._flights.take, call, future)
+        key, mark = getattr(self._missed, "last", (None, None))
+        self._post(self._flights.take, call, future, mark if key == call.key else None)
         return future
 
     def release(self, keys: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pipeline.llm.body import Call, token_bound
 from pipeline.llm.carrier import Carrier, Errand, Heard
 from pipeline.llm.faults import Again, left_alone, nobody_there
 from pipeline.llm.flight import Flight, Line, Pauses
+from pipeline.llm.landings import Landings
 from pipeline.llm.ledger import Reader
 from pipeline.llm.limits import Gate
 from pipeline.llm.reading import Reading
@@ -20,27 +21,38 @@ from pipeline.llm.usage import Meter
 
 
 class Flights:
-    """The event-loop side of a Caller. Every method but the constructor runs on the loop."""
+    """The event-loop side of a Caller. Every method but the constructor runs on the loop.
+
+    Attributes:
+        landings: the calls that have become durable lately; its mark may be taken from any thread.
+    """
 
     def __init__(
         self, lines: Mapping[str, Line], carrier: Carrier, reader: Reader, meter: Meter, pauses: Pauses
     ) -> None:
         self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
         self._pauses = pauses
+        self.landings = Landings()
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._landed = asyncio.Event()
 
-    def take(self, call: Call, future: Future[Reply]) -> None:
-        """Have a call made; join it when it is under way, reuse it when it has just become durable."""
+    def take(self, call: Call, future: Future[Reply], mark: int | None = None) -> None:
+        """Have a call made; join it when it is under way, reuse it when it has just become durable.
+
+        Args:
+            call: which.
+            future: gets the reply, or the error.
+            mark: of `landings`, when the ledger did not hold the call at that time; None when nobody has looked.
+        """
         flight = self._under_way.get(call.key)
         if flight is not None:
             flight.futures.append(future)
             flight.wanted += 1
             return
         try:
-            reading = self._reader.find(call.key)
+            reading = self._reader.find(call.key) if self.landings.may_hold(call.key, mark) else None
         except SeedmillError as error:
             future.set_exception(error)
             return
@@ -190,6 +202,7 @@ class Flights:
 
     def _stored(self, flight: Flight, reading: Reading) -> None:
         """The reply is durable: hand it out."""
+        self.landings.note(flight.call.key)
         wanted = flight.wanted
         if wanted:
             prompt, completion = reading.prompt_tokens * wanted, reading.completion_tokens * wanted

@@ -17,9 +17,13 @@ from pipeline.errors import SeedmillError
 from pipeline.llm.body import Call
 from pipeline.llm.lease import Lease
 from pipeline.llm.reading import Reading, read_stored
+from pipeline.llm.scribe import Scribe
 from pipeline.llm.shard import CALL_FIELDS, Shard, Write
 
 SHARDS = 8
+
+_SCRIBES = 4
+"""Writing threads; see Scribe for why there are fewer than shards."""
 
 Done = Callable[[SeedmillError | None], None]
 
@@ -161,6 +165,7 @@ class Ledger:
         mine = sorted(range(self.shards) if shards is None else shards)
         self._lease = Lease([folder / f"shard-{i}.lease" for i in mine], run, patience, notice)
         self._shards: dict[int, Shard] = {}
+        self._scribes = [Scribe(f"ledger-{i}") for i in range(min(_SCRIBES, len(mine)))]
         try:
             for index in mine:
                 self._shards[index] = Shard(_shard_path(folder, index))
@@ -193,6 +198,8 @@ class Ledger:
 
     def close(self) -> None:
         """Write what is left and let go of the shards."""
+        for scribe in self._scribes:
+            scribe.close()
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
@@ -206,7 +213,8 @@ class Ledger:
         ]
 
     def _put(self, call: Call, statements: list[tuple[str, Sequence[Any]]], done: Done) -> None:
-        self._shards[shard_of(call.key, self.shards)].put(Write(tuple(statements), done))
+        index = shard_of(call.key, self.shards)
+        self._scribes[index % len(self._scribes)].put(self._shards[index], Write(tuple(statements), done))
 
 
 def _settled_shape(folder: Path) -> int:

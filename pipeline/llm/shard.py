@@ -1,10 +1,8 @@
-"""One shard of the ledger: a SQLite file with one writing thread, which commits in groups."""
+"""One shard of the ledger: a SQLite file that is written in groups."""
 
 import contextlib
 import errno
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +35,6 @@ CALL_FIELDS = (
 
 _GIVE_UP = "INSERT INTO lost SELECT key, run, entry, role, time, 'the process died' FROM intents;"
 
-_GROUP = 512
-
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -51,11 +47,10 @@ class Write:
 
 
 class Shard:
-    """The writer of one file. Needs the shard's lease.
+    """One file of the ledger, open for writing. Needs the shard's lease.
 
     Durability: WAL with synchronous=FULL, so a commit is on the disk (fsync) before anybody is told of it; what was
-    told survives kill -9 and power loss. A thread per shard, because waiting for several disks' flushes at once costs
-    hardly more than waiting for one; whatever arrives during a flush goes into the next group.
+    told survives kill -9 and power loss.
 
     Attributes:
         found_in_flight: calls that were under way when the last writer died; now listed in `lost`.
@@ -63,24 +58,15 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._broken: SeedmillError | None = None
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
             self.found_in_flight = self._prepare()
         except sqlite3.Error as error:
             raise write_error(path, error) from error
-        self._thread = threading.Thread(target=self._loop, daemon=True, name=f"ledger-{path.stem}")
-        self._thread.start()
-
-    def put(self, write: Write) -> None:
-        """Have it written; `done` is called from the writing thread."""
-        self._queue.put(write)
 
     def close(self) -> None:
-        """Write what has been put, then close the file."""
-        self._queue.put(None)
-        self._thread.join()
+        """Close the file."""
         with contextlib.suppress(sqlite3.Error):  # tidiness only: readers find what is in the WAL as well
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
@@ -98,26 +84,7 @@ class Shard:
             self._db.executescript(f"BEGIN IMMEDIATE; {_GIVE_UP} DELETE FROM intents; COMMIT")
         return found
 
-    def _loop(self) -> None:
-        ending = False
-        while not ending:
-            group: list[Write] = []
-            item = self._queue.get()
-            while True:
-                if item is None:
-                    ending = True
-                    break
-                group.append(item)
-                if len(group) >= _GROUP:
-                    break
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            if group:
-                self._commit(group)
-
-    def _commit(self, group: list[Write]) -> None:
+    def commit(self, group: Sequence[Write]) -> None:
         """One transaction for all; on failure nothing of it is there, and the shard takes no more."""
         if self._broken is None:
             try:
