@@ -14,6 +14,7 @@ from pipeline.llm.faults import Again, left_alone, nobody_there
 from pipeline.llm.flight import Flight, Line, Pauses
 from pipeline.llm.ledger import Reader
 from pipeline.llm.limits import Gate
+from pipeline.llm.purse import Purse
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
 from pipeline.llm.usage import Meter
@@ -23,10 +24,17 @@ class Flights:
     """The event-loop side of a Caller. Every method but the constructor runs on the loop."""
 
     def __init__(
-        self, lines: Mapping[str, Line], carrier: Carrier, reader: Reader, meter: Meter, pauses: Pauses
+        self,
+        lines: Mapping[str, Line],
+        carrier: Carrier,
+        reader: Reader,
+        meter: Meter,
+        pauses: Pauses,
+        purse: Purse,
     ) -> None:
         self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
-        self._pauses = pauses
+        self._pauses, self._purse = pauses, purse
+        self._short: dict[Flight, None] = {}
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -39,8 +47,10 @@ class Flights:
             flight.futures.append(future)
             flight.wanted += 1
             return
+        line = self._lines[call.role]
         try:
             reading = self._reader.find(call.key)
+            quote = None if reading is not None else self._purse.quote(call, line.spec)
         except SeedmillError as error:
             future.set_exception(error)
             return
@@ -48,9 +58,8 @@ class Flights:
             count_reused(self._meter, call.entry, reading)
             future.set_result(reading.reply(call.key, reused=True))
             return
-        line = self._lines[call.role]
         tokens = float(token_bound(call)) if line.gate.counts_tokens else 0.0
-        flight = self._under_way[call.key] = Flight(call, line, [future], tokens)
+        flight = self._under_way[call.key] = Flight(call, line, [future], tokens, quote=quote)
         line.waiting.append(flight)
         self._pump(line.gate)
 
@@ -92,7 +101,7 @@ class Flights:
                     self._pump_later(gate, wait)
                     return
                 flight = line.due.popleft()
-                if flight.place != "over" and flight.given is not None:
+                if flight.place != "over" and flight.given is not None and self._affords(flight):
                     flight.given = gate.renew(flight.given)
                     self._send(flight)
         for line in lines:
@@ -107,6 +116,8 @@ class Flights:
                     self._pump_later(gate, wait_for)
                     return
                 flight = line.waiting.popleft()
+                if not self._affords(flight):
+                    continue
                 flight.given = gate.enter(line.spec.role, flight.tokens)
                 self._meter.add(flight.call.entry, in_flight=1)
                 self._send(flight)
@@ -143,12 +154,51 @@ class Flights:
             flight.first_sent = time.monotonic()
         self._meter.add(flight.call.entry, sent=1, retries=1 if flight.sends else 0)
         flight.sends += 1
-        heard = await self._carrier.attempt(Errand(call=flight.call, sends=flight.sends, lost=tuple(flight.lost)))
+        errand = Errand(call=flight.call, sends=flight.sends, lost=tuple(flight.lost), reserved=flight.quote)
+        try:
+            heard = await self._carrier.attempt(errand)
+        except BaseException:
+            self._purse.lose(flight.quote)
+            flight.lost.append("broke off")
+            raise
+        self._account(flight, heard)
         line.reached = line.reached or heard.reached
         late = time.monotonic() - flight.first_sent > self._pauses.nobody
         if isinstance(heard.verdict, Again) and not line.reached and late:
             return replace(heard, verdict=nobody_there(line.spec, heard.verdict.why))
         return heard
+
+    def _affords(self, flight: Flight) -> bool:
+        """Reserve what an attempt costs at worst; without the money the flight waits for what others give back."""
+        if self._purse.take(flight.quote):
+            return True
+        flight.place = "waiting"
+        self._short[flight] = None
+        self._free(flight)
+        asyncio.get_running_loop().call_soon(self._end_if_broke)
+        return False
+
+    def _account(self, flight: Flight, heard: Heard) -> None:
+        """Settle an attempt's reservation; whoever can be afforded now goes on."""
+        if isinstance(heard.verdict, Reading):
+            self._purse.pay(flight.quote, heard.cost)
+        elif isinstance(heard.verdict, Again) and heard.verdict.paid:
+            self._purse.lose(flight.quote)
+        else:
+            self._purse.give_back(flight.quote)
+        if self._short:
+            left = self._purse.left
+            for short in [short for short in self._short if (short.quote or 0.0) <= left]:
+                del self._short[short]
+                short.line.waiting.append(short)
+                asyncio.get_running_loop().call_soon(self._pump, short.line.gate)
+
+    def _end_if_broke(self) -> None:
+        """The budget's end: when all that is wanted lacks the money, nothing can give any back."""
+        if self._short and len(self._short) == len(self._under_way):
+            error = self._purse.used_up(min(short.quote or 0.0 for short in self._short))
+            for short in list(self._short):
+                self._fail(short, error)
 
     def _settle(self, flight: Flight, heard: Heard) -> None:
         gate, given, verdict = flight.line.gate, flight.given, heard.verdict
@@ -214,7 +264,8 @@ class Flights:
         """The endpoint refuses us for good: what waits for it fails with the same sentence; what is sent goes on."""
         for line in self._lines.values():
             if line.gate is gate:
-                for flight in [*line.waiting, *line.resting, *line.due]:
+                short = [flight for flight in self._short if flight.line is line]
+                for flight in [*line.waiting, *line.resting, *line.due, *short]:
                     if flight.place != "over":
                         self._fail(flight, error)
 
@@ -232,6 +283,9 @@ class Flights:
             timer.cancel()
         self._free(flight)
         del self._under_way[flight.call.key]
+        self._short.pop(flight, None)
+        if self._short:
+            asyncio.get_running_loop().call_soon(self._end_if_broke)
         self._landed.set()
 
     def _free(self, flight: Flight) -> None:

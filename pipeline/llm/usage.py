@@ -95,10 +95,20 @@ class Meter:
 
 
 def cost_of(reading: Reading, price: Mapping[str, float] | None) -> float | None:
-    """US dollars for a reply at prices per million tokens; None when they are unknown."""
+    """US dollars for a reply at prices per million tokens.
+
+    None when that is not known: no price, a prompt longer than the price is published for, or an answer that does not
+    say what it used.
+    """
     if price is None:
+        return None
+    rates = (price["input"], price.get("cached_input", price["input"]), price["output"])
+    if not any(rates):
+        return 0.0
+    if not reading.prompt_tokens and reading.outcome in ("ok", "length"):
+        return None
+    if reading.prompt_tokens > price.get("up_to", reading.prompt_tokens):
         return None
     cached = min(reading.cached_tokens, reading.prompt_tokens)
     tokens = (reading.prompt_tokens - cached, cached, reading.completion_tokens)
-    rates = (price["input"], price.get("cached_input", price["input"]), price["output"])
     return sum(count * rate for count, rate in zip(tokens, rates, strict=True)) / 1e6
