@@ -14,14 +14,14 @@ from pipeline.llm.accounts import account
 from pipeline.llm.body import Call, compose
 from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import PAUSES, Line, Pauses
-from pipeline.llm.flights import Flights, count_reused
+from pipeline.llm.flights import Flights
 from pipeline.llm.ledger import Reader
 from pipeline.llm.limits import Gate
 from pipeline.llm.mailbox import Mailbox, Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.purse import Purse
 from pipeline.llm.request import Reply, Request
-from pipeline.llm.usage import Meter, Usage
+from pipeline.llm.usage import Meter, Usage, count_reused
 from pipeline.llm.wire import Wire, open_wire
 
 _RATES = ("requests_per_minute", "tokens_per_minute")

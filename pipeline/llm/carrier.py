@@ -73,8 +73,8 @@ class Carrier(Protocol):
         """Make a final outcome durable that came some other way; SeedmillError when that is not possible."""
         ...
 
-    def abandon(self, call: Call, lost: Sequence[str]) -> None:
-        """Note that a call ended without a final outcome; `lost` as in Errand."""
+    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
+        """Note that a call ended without a final outcome; `lost` as in Errand. SeedmillError when it is not durable."""
         ...
 
     async def close(self) -> None:
@@ -150,10 +150,9 @@ class LocalCarrier:
         """See Carrier.store."""
         await self._durable(functools.partial(self._ledger.finish, call, model, end))
 
-    def abandon(self, call: Call, lost: Sequence[str]) -> None:
+    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
         """See Carrier.abandon."""
-        # A failure shows elsewhere, or not at all: an intent that stays is reported as in flight.
-        self._ledger.abandon(call, lost, lambda error: None)
+        await self._durable(functools.partial(self._ledger.abandon, call, lost))
 
     async def close(self) -> None:
         """See Carrier.close."""

@@ -66,6 +66,7 @@ class Flight:
         given: its place at the gate, while it has one.
         lost: attempts without a reply that may have been paid, as reasons.
         quote: US dollars that one attempt costs at worst; None when nobody knows.
+        holds: that much is reserved for it.
     """
 
     call: Call
@@ -79,3 +80,4 @@ class Flight:
     first_sent: float = 0.0
     lost: list[str] = field(default_factory=list)
     quote: float | None = None
+    holds: bool = False

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
@@ -17,7 +17,8 @@ from pipeline.llm.limits import Gate
 from pipeline.llm.purse import Purse
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
-from pipeline.llm.usage import Meter
+from pipeline.llm.till import Till
+from pipeline.llm.usage import Meter, count_reused
 
 
 class Flights:
@@ -33,8 +34,7 @@ class Flights:
         purse: Purse,
     ) -> None:
         self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
-        self._pauses, self._purse = pauses, purse
-        self._short: dict[Flight, None] = {}
+        self._pauses, self._till = pauses, Till(purse)
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -50,7 +50,7 @@ class Flights:
         line = self._lines[call.role]
         try:
             reading = self._reader.find(call.key)
-            quote = None if reading is not None else self._purse.quote(call, line.spec)
+            quote = None if reading is not None else self._till.purse.quote(call, line.spec)
         except SeedmillError as error:
             future.set_exception(error)
             return
@@ -130,7 +130,10 @@ class Flights:
 
     def _send(self, flight: Flight) -> None:
         flight.place = "sent"
-        task = asyncio.get_running_loop().create_task(self._fly(flight))
+        self._start(self._fly(flight))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -142,8 +145,11 @@ class Flights:
             if isinstance(heard.verdict, Reading):
                 if heard.stored is not None:
                     await heard.stored
+                cost = heard.cost
+                self._settle_money(flight, lambda quote: self._till.purse.pay(quote, cost))
                 self._stored(flight, heard.verdict)
         except Exception as error:
+            self._settle_money(flight, self._till.purse.lose)
             if flight.place != "over":
                 self._fail(flight, error)
 
@@ -158,10 +164,8 @@ class Flights:
         try:
             heard = await self._carrier.attempt(errand)
         except BaseException:
-            self._purse.lose(flight.quote)
             flight.lost.append("broke off")
             raise
-        self._account(flight, heard)
         line.reached = line.reached or heard.reached
         late = time.monotonic() - flight.first_sent > self._pauses.nobody
         if isinstance(heard.verdict, Again) and not line.reached and late:
@@ -169,36 +173,40 @@ class Flights:
         return heard
 
     def _affords(self, flight: Flight) -> bool:
-        """Reserve what an attempt costs at worst; without the money the flight waits for what others give back."""
-        if self._purse.take(flight.quote):
+        """Whether there is the money for an attempt; without it the flight waits for what others give back."""
+        if self._till.affords(flight):
             return True
-        flight.place = "waiting"
-        self._short[flight] = None
         self._free(flight)
         asyncio.get_running_loop().call_soon(self._end_if_broke)
         return False
 
-    def _account(self, flight: Flight, heard: Heard) -> None:
-        """Settle an attempt's reservation; whoever can be afforded now goes on."""
-        if isinstance(heard.verdict, Reading):
-            self._purse.pay(flight.quote, heard.cost)
-        elif isinstance(heard.verdict, Again) and heard.verdict.paid:
-            self._purse.lose(flight.quote)
-        else:
-            self._purse.give_back(flight.quote)
-        if self._short:
-            left = self._purse.left
-            for short in [short for short in self._short if (short.quote or 0.0) <= left]:
-                del self._short[short]
-                short.line.waiting.append(short)
-                asyncio.get_running_loop().call_soon(self._pump, short.line.gate)
+    def _settle_money(self, flight: Flight, how: Callable[[float | None], None]) -> None:
+        for rich in self._till.settle(flight, how):
+            rich.line.waiting.append(rich)
+            asyncio.get_running_loop().call_soon(self._pump, rich.line.gate)
 
     def _end_if_broke(self) -> None:
-        """The budget's end: when all that is wanted lacks the money, nothing can give any back."""
-        if self._short and len(self._short) == len(self._under_way):
-            error = self._purse.used_up(min(short.quote or 0.0 for short in self._short))
-            for short in list(self._short):
-                self._fail(short, error)
+        error = self._till.used_up(len(self._under_way))
+        if error is not None:
+            for flight in list(self._till.short):
+                self._fail(flight, error)
+
+    def _abandon(self, flight: Flight) -> None:
+        """Have the ledger forget a call that was sent and has no final outcome; only then is its money free."""
+        if flight.sends:
+            self._till.ending += 1
+            self._start(self._abandoned(flight))
+
+    async def _abandoned(self, flight: Flight) -> None:
+        purse = self._till.purse
+        try:
+            await self._carrier.abandon(flight.call, tuple(flight.lost))
+            self._settle_money(flight, purse.give_back)
+        except SeedmillError:  # shows elsewhere, or not at all: an intent that stays is reported as in flight
+            self._settle_money(flight, purse.lose)
+        finally:
+            self._till.ending -= 1
+            self._end_if_broke()
 
     def _settle(self, flight: Flight, heard: Heard) -> None:
         gate, given, verdict = flight.line.gate, flight.given, heard.verdict
@@ -221,6 +229,7 @@ class Flights:
         spec, entry = flight.line.spec, flight.call.entry
         if again.paid:
             flight.lost.append(again.why)
+            self._settle_money(flight, self._till.purse.lose)
         self._meter.add(entry, maybe_paid=int(again.paid), retries_429=int(again.limited))
         pause = self._pauses.pause(flight.sends, random.random()) if again.wait is None else again.wait
         if pause > spec.deadline:
@@ -254,7 +263,7 @@ class Flights:
     def _give_up(self, flight: Flight, why: str) -> None:
         """End a call without a final outcome; nothing of it is stored but what may have been paid."""
         self._meter.add(flight.call.entry, unavailable=flight.wanted)
-        self._carrier.abandon(flight.call, flight.lost)
+        self._abandon(flight)
         self._land(flight)
         reply = Reply(key=flight.call.key, text=why, finish_reason="unavailable", outcome="unavailable")
         for future in flight.futures:
@@ -264,14 +273,13 @@ class Flights:
         """The endpoint refuses us for good: what waits for it fails with the same sentence; what is sent goes on."""
         for line in self._lines.values():
             if line.gate is gate:
-                short = [flight for flight in self._short if flight.line is line]
+                short = [flight for flight in self._till.short if flight.line is line]
                 for flight in [*line.waiting, *line.resting, *line.due, *short]:
                     if flight.place != "over":
                         self._fail(flight, error)
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
-        if flight.sends:
-            self._carrier.abandon(flight.call, flight.lost)
+        self._abandon(flight)
         self._land(flight)
         for future in flight.futures:
             future.set_exception(error)
@@ -283,8 +291,8 @@ class Flights:
             timer.cancel()
         self._free(flight)
         del self._under_way[flight.call.key]
-        self._short.pop(flight, None)
-        if self._short:
+        self._till.short.pop(flight, None)
+        if self._till.short:
             asyncio.get_running_loop().call_soon(self._end_if_broke)
         self._landed.set()
 
@@ -295,10 +303,3 @@ class Flights:
             flight.given = None
             self._meter.add(flight.call.entry, in_flight=-1)
             asyncio.get_running_loop().call_soon(self._pump, flight.line.gate)
-
-
-def count_reused(meter: Meter, entry: str, reading: Reading) -> None:
-    """Count a reply that the ledger held."""
-    meter.add(
-        entry, calls=1, reused=1, prompt_tokens=reading.prompt_tokens, completion_tokens=reading.completion_tokens
-    )

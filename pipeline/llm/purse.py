@@ -15,8 +15,8 @@ from pipeline.llm.models import ModelSpec
 _PER_CALL, _PER_MESSAGE, _PER_TOOL = 512, 32, 256
 """Tokens that a chat template may add: its own system text and date, the marks of a message, the frame of a tool."""
 
-_UNIT = 10**12
-"""Money is counted in whole millionths of a millionth of a dollar, so that sums are exact in any order."""
+_UNIT = 10**18
+"""Money is counted in whole attodollars: finer than any price, and sums are exact in any order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,13 @@ class Meter:
             return sum((Usage(**counts) for counts in self._of.values()), Usage())
 
 
+def count_reused(meter: Meter, entry: str, reading: Reading) -> None:
+    """Count a reply that the ledger held."""
+    meter.add(
+        entry, calls=1, reused=1, prompt_tokens=reading.prompt_tokens, completion_tokens=reading.completion_tokens
+    )
+
+
 def cost_of(reading: Reading, price: Mapping[str, float] | None) -> float | None:
     """US dollars for a reply at prices per million tokens.
 
