@@ -107,6 +107,12 @@ def account(folder: Path, run: str) -> Account:
     )
 
 
+def costs(folder: Path, run: str) -> Iterator[tuple[str, str, float | None]]:
+    """Key, entry and cost of each call that a run has finished and that was not pruned."""
+    sql = "SELECT key, entry, cost FROM calls WHERE run = ?"
+    return ((key, entry, cost) for key, entry, cost in _rows(folder, sql, sql, run))
+
+
 def reconcile(
     folder: Path, run: str, paid: Paid, patience: float = 5.0, notice: Callable[[str], None] = lambda sentence: None
 ) -> None:
@@ -189,22 +195,3 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=30.0)
-
-
-def open_as_dict(item: Open) -> dict[str, Any]:
-    """Plain JSON values."""
-    return {f.name: getattr(item, f.name) for f in fields(item)}
-
-
-def paid_of(text: str) -> Paid:
-    """What `--paid` means.
-
-    Raises:
-        ValueError: neither `none` nor `all` nor an amount.
-    """
-    if text in ("none", "all"):
-        return "none" if text == "none" else "all"
-    amount = float(text.removeprefix("$"))
-    if not 0 <= amount < float("inf"):
-        raise ValueError(text)
-    return amount

@@ -182,7 +182,7 @@ def unpriced(spec: ModelSpec) -> UsageError:
     return UsageError(
         f"the price of '{spec.model}' at {where} (role {spec.role}) is not known, so a budget cannot hold",
         f"state it in the recipe, in US dollars per million tokens: models: {{{spec.role}: {{price: "
-        "{input: 0.15, output: 0.6}}}} (0 for a server of your own), or run without a budget",
+        "{input: 0.15, output: 0.6}}} (0 for a server of your own), or run without a budget",
     )
 
 
