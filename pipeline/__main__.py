@@ -71,6 +71,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--run", metavar="NAME", help="name of the run; default: the recipe's")
     command.add_argument("--to", metavar="ENTRY", help="stop after this entry (or 'export')")
     command.add_argument("--set", action="append", default=[], metavar="ENTRY.KEY=VALUE", help="change one setting")
+    _add_budget(command)
     command.add_argument("--engine", choices=("auto", "ray", "local"), default="auto")
     command.add_argument("--block-size", type=_positive, metavar="ROWS", help="rows a block; never changes the output")
     command.add_argument("--rehearse", action="store_true", help="answer from the fake provider, at no cost")
@@ -135,7 +136,15 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         command.add_argument("--entry", metavar="ENTRY", help="only calls of this entry")
         command.add_argument("--model", metavar="MODEL", help="only calls that this model answered")
         command.add_argument("--outcome", metavar="OUTCOME", help="only calls that ended so, such as ok or length")
-    for command in (stats, ls, show, prune, export):
+    reconcile = _add(
+        actions,
+        "reconcile",
+        "reconcile:ledger_reconcile",
+        "list what a run may have paid without getting a reply, and take over what the bill says of it",
+    )
+    reconcile.add_argument("run", metavar="RUN")
+    reconcile.add_argument("--paid", type=_paid, metavar="none|all|USD", help="what the bill has of them")
+    for command in (stats, ls, show, prune, export, reconcile):
         command.add_argument("--rehearse", action="store_true", help="the ledger of rehearsals")
         command.add_argument("--json", action="store_true", help="print JSON")
         _add_outputs(command)
@@ -200,6 +209,27 @@ def _add(
 
 def _add_outputs(command: argparse.ArgumentParser) -> None:
     command.add_argument("--outputs", type=Path, default=Path(DEFAULT_OUTPUTS), metavar="DIR", help="default: outputs")
+
+
+def _add_budget(command: argparse.ArgumentParser) -> None:
+    help = "US dollars that this run may cost in all, earlier parts of it included; as --set budget_usd=USD"
+    command.add_argument("--budget", dest="set", action="append", type=_budget, default=[], metavar="USD", help=help)
+
+
+def _budget(text: str) -> str:
+    value = float(text.removeprefix("$"))
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be US dollars, 0 or more")
+    return f"budget_usd={value!r}"
+
+
+def _paid(text: str) -> str | float:
+    if text in ("none", "all"):
+        return text
+    value = float(text.removeprefix("$"))
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be none, all or US dollars")
+    return value
 
 
 def _positive(text: str) -> int:

@@ -33,4 +33,4 @@ class ModelError(SeedmillError):
 
 
 class IncompleteError(SeedmillError):
-    """Some rows got no reply before their deadline; a re-run asks only those (exit code 1)."""
+    """What is wanted is not all there: rows without a reply in time, a stop, a budget used up; a re-run goes on (1)."""

@@ -13,6 +13,7 @@ from pipeline.engine import CallEngine, Calls
 from pipeline.errors import UsageError
 from pipeline.llm.client import Client
 from pipeline.llm.models import ModelSpec, resolve_models
+from pipeline.llm.purse import unpriced
 from pipeline.recipe import Entry, Recipe
 
 REHEARSAL = "rehearsal"
@@ -74,7 +75,15 @@ class Models:
         own = {role: {k: v for k, v in m.items() if k in _REHEARSED} for role, m in self._recipe.models.items()}
         default = {"model": "fake"} | own.pop("default", {}) | fake
         roles = {role: {"model": "fake"} | settings | fake for role, settings in own.items()}
-        return resolve_models({"default": default, **roles}, {})
+        specs = resolve_models({"default": default, **roles}, {})
+        return {role: replace(spec, price=self._real_price(role)) for role, spec in specs.items()}
+
+    def _real_price(self, role: str) -> Mapping[str, float] | None:
+        """What the model that a rehearsal stands for costs, so that a budget can be rehearsed too."""
+        try:
+            return resolve_models(self._recipe.models, self._environ)[role].price
+        except UsageError:  # nobody has said yet which model that will be
+            return None
 
     def described(self, roles: tuple[str, ...]) -> dict[str, Any]:
         """What decides these roles' replies, for fingerprints and manifests: no secret, no address that changes."""
@@ -90,6 +99,13 @@ class Models:
         language = getattr(entry.stage, "to", None) or getattr(entry.stage, "language", None)
         if language is not None and entry.model_roles:
             Client(_NOWHERE, self.specs, "").profile(entry.model_roles[0]).require_language(language)
+
+    def require_prices(self, entry: Entry) -> None:
+        """Raise UsageError when there is a budget and the price of a model that an entry asks is not known."""
+        for role in entry.model_roles if self._recipe.budget_usd is not None else ():
+            Client(_NOWHERE, self.specs, "").profile(role)
+            if self.specs[role].price is None:
+                raise unpriced(self.specs[role])
 
     def open(self, entry: Entry) -> Client:
         """What an entry asks; the first time starts servers and takes the ledger."""
@@ -114,6 +130,7 @@ class Models:
         self._ledger.mkdir(parents=True, exist_ok=True)
         self._calls = self._engine.calls(self._served, self._ledger, self._run, self._notice)
         self._stack.callback(self._calls.close)
+        self._calls.spend_at_most(self._recipe.budget_usd)
         found = self._calls.usage().in_flight_found_at_open
         if found:
             self._notice(
@@ -124,6 +141,10 @@ class Models:
     def usage(self, entry: str | None = None) -> dict[str, Any]:
         """Calls, tokens and money so far, of one entry or of all; empty before the first call."""
         return {} if self._calls is None else self._calls.usage(entry).as_dict()
+
+    def live_usage(self) -> dict[str, Any]:
+        """What all entries have used so far, and under `money` what the run has spent and may still spend."""
+        return {} if self._calls is None else self._calls.usage().as_dict() | {"money": self._calls.money()}
 
 
 _REHEARSED = ("model", "style", "languages", "concurrency", "max_tokens")

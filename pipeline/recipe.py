@@ -46,6 +46,7 @@ RECIPE_SCHEMA: dict[str, Any] = {
     "properties": {
         "name": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*$"},
         "seed": {"type": "integer", "minimum": 0},
+        "budget_usd": {"type": "number", "minimum": 0},
         "models": MODELS_SCHEMA,
         "entries": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["stage"]}},
         "export": EXPORT_SCHEMA,
@@ -87,7 +88,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe; `models` is as written, still to be completed from the environment."""
+    """A checked recipe.
+
+    Attributes:
+        models: as written, still to be completed from the environment.
+        budget_usd: US dollars that a run of this name may cost in all, over all its resumptions; None for no limit.
+    """
 
     path: Path
     text: str
@@ -97,6 +103,7 @@ class Recipe:
     entries: tuple[Entry, ...]
     export: Mapping[str, Any]
     publish: Mapping[str, Any]
+    budget_usd: float | None = None
 
     def position(self, target: str) -> int:
         """Index of the entry of that name; UsageError that lists the names otherwise."""
@@ -138,6 +145,7 @@ def load_recipe(path: Path, settings: Sequence[str] = (), *, data: Sequence[str]
         entries=entries,
         export=raw.get("export") or {},
         publish=raw.get("publish") or {},
+        budget_usd=raw.get("budget_usd"),
     )
 
 

@@ -59,11 +59,12 @@ def execute(plan: Plan) -> list[dict[str, Any]]:
     """
     for entry in plan.recipe.entries[: plan.last + 1]:
         plan.models.require_languages(entry)
+        plan.models.require_prices(entry)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with _alone(plan.folder):
         _tidy(plan)
         status = Status(plan.folder, [e.name for e in plan.recipe.entries[: plan.last + 1]], plan.watch)
-        status.usage_from(plan.models.usage)
+        status.usage_from(plan.models.live_usage)
         try:
             manifests = _walk(plan, status)
         except (Exception, KeyboardInterrupt) as error:

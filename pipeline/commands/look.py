@@ -79,7 +79,7 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(summary(folder, exported), ensure_ascii=False, indent=1))
     else:
-        print(closing(folder, exported))
+        print(closing(folder, exported, whole=True))
     return 0
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from pipeline.engine import choose_engine, open_engine
 from pipeline.errors import UsageError
 from pipeline.export.files import export_run
-from pipeline.models import Models
+from pipeline.models import Models, ledger_folder
 from pipeline.recipe import SINKS, Recipe, load_recipe
-from pipeline.report import funnel, rows
+from pipeline.report import funnel, money, rows
 from pipeline.report.terminal import watcher
 from pipeline.run import Plan, execute, read_run
 from pipeline.store import GROUP_ROWS
@@ -86,25 +86,32 @@ def summary(folder: Path, exported: dict[str, Any] | None) -> dict[str, Any]:
         "folder": str(folder),
         "entries": entries,
         "totals": funnel.totals(found),
+        "money": _money(folder, facts).as_dict(),
         "export": exported,
     }
 
 
-def closing(folder: Path, exported: dict[str, Any] | None) -> str:
-    """The end of a run for people: the funnel, three rows, the calls, where the files are."""
+def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = False) -> str:
+    """The end of a run for people: the funnel, three rows, the calls, the money (all of it if `whole`), the files."""
     facts = read_run(folder)
     found = funnel.steps(facts)
     parts = ["", funnel.as_text(found), ""]
     last = folder / facts["entries"][len(found) - 1]["folder"]
     for item in rows.read_rows(last, drops=False, limit=3):
         parts += [rows.as_text(item["record"]), ""]
-    parts += [spent(facts, found), *model_notes(facts)]
+    told = money.as_text(_money(folder, facts)) if whole else money.sentence(_money(folder, facts))
+    parts += [spent(facts, found), *([told] if told else []), *model_notes(facts)]
     if exported is None:
         parts.append(f"rows in {last} (see them with: seedmill show {folder.name} {found[-1].name})")
     else:
         parts.append(f"{exported['rows']:,} rows exported to {exported['folder']}: {', '.join(exported['files'])}")
         parts += [f"note: {note}" for note in exported.get("notes", ())]
     return "\n".join(parts)
+
+
+def _money(folder: Path, facts: dict[str, Any]) -> money.Money:
+    rehearsal = folder.name.endswith("-rehearsal")
+    return money.money_of(folder, facts, ledger_folder(os.environ, folder.parent, rehearse=rehearsal))
 
 
 def spent(facts: dict[str, Any], found: list[funnel.Step]) -> str:

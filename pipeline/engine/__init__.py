@@ -24,6 +24,14 @@ RAY_PAYS_ABOVE = 200_000_000
 class Calls(Exchange, Protocol):
     """Where calls are found and made, with the numbers of what was used."""
 
+    def spend_at_most(self, budget: float | None) -> None:
+        """Hold the run to a budget; see Caller.spend_at_most."""
+        ...
+
+    def money(self) -> dict[str, float | None]:
+        """What is spent and what is left; see Purse.state."""
+        ...
+
     def usage(self, entry: str | None = None) -> "Usage":
         """What was used, by one entry or by all since the start."""
         ...

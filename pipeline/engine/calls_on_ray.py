@@ -62,10 +62,14 @@ class _CarrierActor:
             return error
         return None
 
-    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
+    async def abandon(self, call: Call, lost: Sequence[str]) -> SeedmillError | None:
         """See Carrier.abandon."""
         assert self._carrier is not None
-        self._carrier.abandon(call, lost)
+        try:
+            await self._carrier.abandon(call, lost)
+        except SeedmillError as error:
+            return error
+        return None
 
     async def close(self) -> None:
         """See Carrier.close."""
@@ -119,9 +123,9 @@ class RayCarrier:
         """See Carrier.store."""
         await _answer(self._owner(call.key).store.remote(call, model, end))
 
-    def abandon(self, call: Call, lost: Sequence[str]) -> None:
+    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
         """See Carrier.abandon."""
-        self._owner(call.key).abandon.remote(call, tuple(lost))
+        await _answer(self._owner(call.key).abandon.remote(call, tuple(lost)))
 
     async def close(self) -> None:
         """See Carrier.close; ends the actors."""

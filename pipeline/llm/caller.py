@@ -10,17 +10,19 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.errors import UsageError
+from pipeline.llm.accounts import account
 from pipeline.llm.body import Call, compose
 from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import PAUSES, Line, Pauses
-from pipeline.llm.flights import Flights, count_reused
+from pipeline.llm.flights import Flights
 from pipeline.llm.ledger import Reader
 from pipeline.llm.limits import Gate
 from pipeline.llm.mailbox import Mailbox, Post
 from pipeline.llm.models import ModelSpec
+from pipeline.llm.purse import Purse
 from pipeline.llm.request import Reply, Request
 from pipeline.llm.transport import open_wire
-from pipeline.llm.usage import Meter, Usage
+from pipeline.llm.usage import Meter, Usage, count_reused
 from pipeline.llm.wire import Wire
 
 _RATES = ("requests_per_minute", "tokens_per_minute")
@@ -66,6 +68,7 @@ class Caller:
         """
         self.specs = dict(specs)
         self._meter, self._reader = Meter(), Reader(ledger)
+        self._folder, self._run, self.purse = ledger, run, Purse()
         self._loop = asyncio.new_event_loop()
         self._post = Mailbox(self._loop).post
         try:
@@ -79,7 +82,7 @@ class Caller:
             self._loop.close()
             raise
         self._found = carrier.found_in_flight
-        self._flights = Flights(_lines(self.specs), carrier, self._reader, self._meter, pauses)
+        self._flights = Flights(_lines(self.specs), carrier, self._reader, self._meter, pauses, self.purse)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
         self._thread.start()
         self._missed = threading.local()  # the call that this thread did not find, and when it looked
@@ -124,6 +127,18 @@ class Caller:
         future: Future[Reply] = Future()
         future.set_result(reply)
         return future
+
+    def spend_at_most(self, budget: float | None) -> None:
+        """Hold the run to a budget in US dollars, what it spent in earlier processes included. Before the first call.
+
+        Raises:
+            UsageError: it has paid something that nobody knows, so that no budget can hold.
+        """
+        self.purse.open(budget, account(self._folder, self._run))
+
+    def money(self) -> dict[str, float | None]:
+        """See Purse.state."""
+        return self.purse.state()
 
     def usage(self, entry: str | None = None) -> Usage:
         """What was used, by one entry or by all since the start."""

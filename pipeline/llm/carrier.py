@@ -29,8 +29,8 @@ class Errand:
 
     Attributes:
         sends: which attempt of the call it is, from 1; the first is noted in the ledger before it is sent.
-        lost: why earlier attempts brought nothing though they may have been paid, one item each.
-        reserved: US dollars set aside for it, or None without a budget.
+        lost: why earlier attempts brought nothing though they may have been paid, one item each; noted as well.
+        reserved: US dollars that it costs at worst, or None when nobody knows.
     """
 
     call: Call
@@ -74,8 +74,8 @@ class Carrier(Protocol):
         """Make a final outcome durable that came some other way; SeedmillError when that is not possible."""
         ...
 
-    def abandon(self, call: Call, lost: Sequence[str]) -> None:
-        """Note that a call ended without a final outcome; `lost` as in Errand."""
+    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
+        """Note that a call ended without a final outcome; `lost` as in Errand. SeedmillError when it is not durable."""
         ...
 
     async def close(self) -> None:
@@ -122,8 +122,9 @@ class LocalCarrier:
         """See Carrier.attempt."""
         call = errand.call
         spec = self._specs[call.role]
-        if errand.sends == 1:
-            await self._durable(functools.partial(self._ledger.intend, call))
+        if errand.sends == 1 or errand.lost:
+            noted = functools.partial(self._ledger.intend, call, reserved=errand.reserved, lost=errand.lost)
+            await self._durable(noted)
         began = time.monotonic()
         try:
             answer = await self._wires[call.role].post(*wire_body(spec, call))
@@ -135,7 +136,13 @@ class LocalCarrier:
             return Heard(verdict=found, reached=True, told=told, seconds=seconds)
         cost = cost_of(found, spec.price)
         end = Finished(
-            body=answer.body, reading=found, cost=cost, sends=errand.sends, ms=round(seconds * 1000), lost=errand.lost
+            body=answer.body,
+            reading=found,
+            cost=cost,
+            sends=errand.sends,
+            ms=round(seconds * 1000),
+            lost=errand.lost,
+            reserved=errand.reserved,
         )
         stored = self._durable(functools.partial(self._ledger.finish, call, spec.model, end))
         return Heard(verdict=found, reached=True, told=told, seconds=seconds, cost=cost, stored=stored)
@@ -144,10 +151,9 @@ class LocalCarrier:
         """See Carrier.store."""
         await self._durable(functools.partial(self._ledger.finish, call, model, end))
 
-    def abandon(self, call: Call, lost: Sequence[str]) -> None:
+    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
         """See Carrier.abandon."""
-        # A failure shows elsewhere, or not at all: an intent that stays is reported as in flight.
-        self._ledger.abandon(call, lost, lambda error: None)
+        await self._durable(functools.partial(self._ledger.abandon, call, lost))
 
     async def close(self) -> None:
         """See Carrier.close."""

@@ -65,6 +65,8 @@ class Flight:
         place: `waiting` to be sent, `sent`, `resting` between two attempts (due ones included), or `over`.
         given: its place at the gate, while it has one.
         lost: attempts without a reply that may have been paid, as reasons.
+        quote: US dollars that one attempt costs at worst; None when nobody knows.
+        holds: that much is reserved for it.
     """
 
     call: Call
@@ -77,3 +79,5 @@ class Flight:
     sends: int = 0
     first_sent: float = 0.0
     lost: list[str] = field(default_factory=list)
+    quote: float | None = None
+    holds: bool = False

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
@@ -15,9 +15,11 @@ from pipeline.llm.flight import Flight, Line, Pauses
 from pipeline.llm.landings import Landings
 from pipeline.llm.ledger import Reader
 from pipeline.llm.limits import Gate
+from pipeline.llm.purse import Purse
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
-from pipeline.llm.usage import Meter
+from pipeline.llm.till import Till
+from pipeline.llm.usage import Meter, count_reused
 
 
 class Flights:
@@ -28,10 +30,16 @@ class Flights:
     """
 
     def __init__(
-        self, lines: Mapping[str, Line], carrier: Carrier, reader: Reader, meter: Meter, pauses: Pauses
+        self,
+        lines: Mapping[str, Line],
+        carrier: Carrier,
+        reader: Reader,
+        meter: Meter,
+        pauses: Pauses,
+        purse: Purse,
     ) -> None:
         self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
-        self._pauses = pauses
+        self._pauses, self._till = pauses, Till(purse)
         self.landings = Landings()
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,8 +59,10 @@ class Flights:
             flight.futures.append(future)
             flight.wanted += 1
             return
+        line = self._lines[call.role]
         try:
             reading = self._reader.find(call.key) if self.landings.may_hold(call.key, mark) else None
+            quote = None if reading is not None else self._till.purse.quote(call, line.spec)
         except SeedmillError as error:
             future.set_exception(error)
             return
@@ -60,9 +70,8 @@ class Flights:
             count_reused(self._meter, call.entry, reading)
             future.set_result(reading.reply(call.key, reused=True))
             return
-        line = self._lines[call.role]
         tokens = float(token_bound(call)) if line.gate.counts_tokens else 0.0
-        flight = self._under_way[call.key] = Flight(call, line, [future], tokens)
+        flight = self._under_way[call.key] = Flight(call, line, [future], tokens, quote=quote)
         line.waiting.append(flight)
         self._pump(line.gate)
 
@@ -104,7 +113,7 @@ class Flights:
                     self._pump_later(gate, wait)
                     return
                 flight = line.due.popleft()
-                if flight.place != "over" and flight.given is not None:
+                if flight.place != "over" and flight.given is not None and self._affords(flight):
                     flight.given = gate.renew(flight.given)
                     self._send(flight)
         for line in lines:
@@ -119,6 +128,8 @@ class Flights:
                     self._pump_later(gate, wait_for)
                     return
                 flight = line.waiting.popleft()
+                if not self._affords(flight):
+                    continue
                 flight.given = gate.enter(line.spec.role, flight.tokens)
                 self._meter.add(flight.call.entry, in_flight=1)
                 self._send(flight)
@@ -131,7 +142,10 @@ class Flights:
 
     def _send(self, flight: Flight) -> None:
         flight.place = "sent"
-        task = asyncio.get_running_loop().create_task(self._fly(flight))
+        self._start(self._fly(flight))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -143,8 +157,11 @@ class Flights:
             if isinstance(heard.verdict, Reading):
                 if heard.stored is not None:
                     await heard.stored
+                cost = heard.cost
+                self._settle_money(flight, lambda quote: self._till.purse.pay(quote, cost))
                 self._stored(flight, heard.verdict)
         except Exception as error:
+            self._settle_money(flight, self._till.purse.lose)
             if flight.place != "over":
                 self._fail(flight, error)
 
@@ -155,12 +172,53 @@ class Flights:
             flight.first_sent = time.monotonic()
         self._meter.add(flight.call.entry, sent=1, retries=1 if flight.sends else 0)
         flight.sends += 1
-        heard = await self._carrier.attempt(Errand(call=flight.call, sends=flight.sends, lost=tuple(flight.lost)))
+        errand = Errand(call=flight.call, sends=flight.sends, lost=tuple(flight.lost), reserved=flight.quote)
+        try:
+            heard = await self._carrier.attempt(errand)
+        except BaseException:
+            flight.lost.append("broke off")
+            raise
         line.reached = line.reached or heard.reached
         late = time.monotonic() - flight.first_sent > self._pauses.nobody
         if isinstance(heard.verdict, Again) and not line.reached and late:
             return replace(heard, verdict=nobody_there(line.spec, heard.verdict.why))
         return heard
+
+    def _affords(self, flight: Flight) -> bool:
+        """Whether there is the money for an attempt; without it the flight waits for what others give back."""
+        if self._till.affords(flight):
+            return True
+        self._free(flight)
+        asyncio.get_running_loop().call_soon(self._end_if_broke)
+        return False
+
+    def _settle_money(self, flight: Flight, how: Callable[[float | None], None]) -> None:
+        for rich in self._till.settle(flight, how):
+            rich.line.waiting.append(rich)
+            asyncio.get_running_loop().call_soon(self._pump, rich.line.gate)
+
+    def _end_if_broke(self) -> None:
+        error = self._till.used_up(len(self._under_way))
+        if error is not None:
+            for flight in list(self._till.short):
+                self._fail(flight, error)
+
+    def _abandon(self, flight: Flight) -> None:
+        """Have the ledger forget a call that was sent and has no final outcome; only then is its money free."""
+        if flight.sends:
+            self._till.ending += 1
+            self._start(self._abandoned(flight))
+
+    async def _abandoned(self, flight: Flight) -> None:
+        purse = self._till.purse
+        try:
+            await self._carrier.abandon(flight.call, tuple(flight.lost))
+            self._settle_money(flight, purse.give_back)
+        except SeedmillError:  # shows elsewhere, or not at all: an intent that stays is reported as in flight
+            self._settle_money(flight, purse.lose)
+        finally:
+            self._till.ending -= 1
+            self._end_if_broke()
 
     def _settle(self, flight: Flight, heard: Heard) -> None:
         gate, given, verdict = flight.line.gate, flight.given, heard.verdict
@@ -183,6 +241,7 @@ class Flights:
         spec, entry = flight.line.spec, flight.call.entry
         if again.paid:
             flight.lost.append(again.why)
+            self._settle_money(flight, self._till.purse.lose)
         self._meter.add(entry, maybe_paid=int(again.paid), retries_429=int(again.limited))
         pause = self._pauses.pause(flight.sends, random.random()) if again.wait is None else again.wait
         if pause > spec.deadline:
@@ -217,7 +276,7 @@ class Flights:
     def _give_up(self, flight: Flight, why: str) -> None:
         """End a call without a final outcome; nothing of it is stored but what may have been paid."""
         self._meter.add(flight.call.entry, unavailable=flight.wanted)
-        self._carrier.abandon(flight.call, flight.lost)
+        self._abandon(flight)
         self._land(flight)
         reply = Reply(key=flight.call.key, text=why, finish_reason="unavailable", outcome="unavailable")
         for future in flight.futures:
@@ -227,13 +286,13 @@ class Flights:
         """The endpoint refuses us for good: what waits for it fails with the same sentence; what is sent goes on."""
         for line in self._lines.values():
             if line.gate is gate:
-                for flight in [*line.waiting, *line.resting, *line.due]:
+                short = [flight for flight in self._till.short if flight.line is line]
+                for flight in [*line.waiting, *line.resting, *line.due, *short]:
                     if flight.place != "over":
                         self._fail(flight, error)
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
-        if flight.sends:
-            self._carrier.abandon(flight.call, flight.lost)
+        self._abandon(flight)
         self._land(flight)
         for future in flight.futures:
             future.set_exception(error)
@@ -245,6 +304,9 @@ class Flights:
             timer.cancel()
         self._free(flight)
         del self._under_way[flight.call.key]
+        self._till.short.pop(flight, None)
+        if self._till.short:
+            asyncio.get_running_loop().call_soon(self._end_if_broke)
         self._landed.set()
 
     def _free(self, flight: Flight) -> None:
@@ -254,10 +316,3 @@ class Flights:
             flight.given = None
             self._meter.add(flight.call.entry, in_flight=-1)
             asyncio.get_running_loop().call_soon(self._pump, flight.line.gate)
-
-
-def count_reused(meter: Meter, entry: str, reading: Reading) -> None:
-    """Count a reply that the ledger held."""
-    meter.add(
-        entry, calls=1, reused=1, prompt_tokens=reading.prompt_tokens, completion_tokens=reading.completion_tokens
-    )

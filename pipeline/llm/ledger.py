@@ -17,8 +17,9 @@ from pipeline.errors import SeedmillError
 from pipeline.llm.body import Call
 from pipeline.llm.lease import Lease
 from pipeline.llm.reading import Reading, read_stored
+from pipeline.llm.schema import CALL_FIELDS, FINISH, INTEND, LOSE, SPEND
 from pipeline.llm.scribe import Scribe
-from pipeline.llm.shard import CALL_FIELDS, Shard, Write
+from pipeline.llm.shard import Shard, Write
 
 SHARDS = 8
 
@@ -27,8 +28,6 @@ _SCRIBES = 4
 
 Done = Callable[[SeedmillError | None], None]
 
-_INSERT = f"INSERT INTO calls VALUES ({','.join('?' * len(CALL_FIELDS))})"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
@@ -36,10 +35,11 @@ class Finished:
 
     Attributes:
         body: the server's reply as it came.
-        cost: US dollars, or None when the price is unknown.
+        cost: US dollars, or None when that is not known.
         sends: attempts, this one included.
         ms: duration of the last attempt.
         lost: why earlier attempts brought nothing though they may have been paid, one item each.
+        reserved: US dollars that it costs at worst, or None when nobody knows.
     """
 
     body: str
@@ -48,6 +48,7 @@ class Finished:
     sends: int
     ms: int
     lost: Sequence[str] = ()
+    reserved: float | None = None
 
 
 def shard_count(folder: Path) -> int:
@@ -174,23 +175,34 @@ class Ledger:
             raise
         self.found_in_flight = sum(s.found_in_flight for s in self._shards.values())
 
-    def intend(self, call: Call, done: Done) -> None:
-        """Note that a call is about to be sent."""
-        row = (call.key, self._run, call.entry, call.role, time.time())
-        self._put(call, [("INSERT OR REPLACE INTO intents VALUES (?,?,?,?,?)", row)], done)
+    def intend(self, call: Call, done: Done, *, reserved: float | None = None, lost: Sequence[str] = ()) -> None:
+        """Note that a call is about to be sent.
+
+        Args:
+            call: which.
+            done: called once that is durable.
+            reserved: US dollars that one attempt costs at worst, or None when nobody knows.
+            lost: why earlier attempts of it were lost: noted before the next one is sent, for each may be on the bill.
+        """
+        row = (call.key, self._run, call.entry, call.role, time.time(), reserved, json.dumps(list(lost)))
+        self._put(call, [(INTEND, row)], done)
 
     def finish(self, call: Call, model: str, end: Finished, done: Done) -> None:
-        """Store a final outcome; `done` is called once it is durable."""
-        read = end.reading
-        row = (call.key, call.document, end.body, read.outcome, self._run, call.entry, call.role, read.model or model)
-        row += (read.prompt_tokens, read.completion_tokens, end.cost, end.sends, end.ms, time.time())  # type: ignore[assignment]
+        """Store a final outcome and add it to the sums of its run; `done` is called once both are durable."""
+        read, cost = end.reading, end.cost
+        who = (self._run, call.entry, call.role, read.model or model)
+        tokens = (read.prompt_tokens, read.completion_tokens)
+        row = (call.key, call.document, end.body, read.outcome, *who, *tokens, cost, end.sends, end.ms, time.time())
+        known, at_most = cost is not None, 0.0 if cost is not None else end.reserved
+        sums = (1, read.prompt_tokens, read.cached_tokens, read.completion_tokens)
+        money = (cost or 0.0, int(not known), at_most or 0.0, int(at_most is None))
 
         def durable(error: SeedmillError | None) -> None:
             if error is None:
                 crash_point("reply-durable")
             done(error)
 
-        self._put(call, [(_INSERT, row), *self._ended(call, end.lost)], durable)
+        self._put(call, [(FINISH, row), (SPEND, (*who, *sums, *money)), *self._ended(call, end.lost)], durable)
 
     def abandon(self, call: Call, lost: Sequence[str], done: Done) -> None:
         """Note that a call that was sent ended without a final outcome; `lost` as in Finished."""
@@ -206,11 +218,8 @@ class Ledger:
         self._lease.release()
 
     def _ended(self, call: Call, lost: Sequence[str]) -> list[tuple[str, Sequence[Any]]]:
-        rows = [(call.key, self._run, call.entry, call.role, time.time(), why) for why in lost]
-        return [
-            ("DELETE FROM intents WHERE key = ?", (call.key,)),
-            *(("INSERT INTO lost VALUES (?,?,?,?,?,?)", row) for row in rows),
-        ]
+        rows = [(call.key, self._run, call.entry, call.role, time.time(), why, call.key) for why in lost]
+        return [*((LOSE, row) for row in rows), ("DELETE FROM intents WHERE key = ?", (call.key,))]
 
     def _put(self, call: Call, statements: list[tuple[str, Sequence[Any]]], done: Done) -> None:
         index = shard_of(call.key, self.shards)

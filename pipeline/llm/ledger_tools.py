@@ -15,7 +15,8 @@ from urllib.parse import quote
 from pipeline.errors import SeedmillError, UsageError
 from pipeline.llm.lease import Lease
 from pipeline.llm.ledger import shard_count
-from pipeline.llm.shard import CALL_FIELDS, VERSION, write_error
+from pipeline.llm.schema import CALL_FIELDS, VERSION
+from pipeline.llm.shard import write_error
 
 LISTED_FIELDS = tuple(name for name in CALL_FIELDS if name not in ("request", "reply"))
 """What is known of a call beside its texts."""

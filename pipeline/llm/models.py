@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pipeline.errors import UsageError
 from pipeline.llm import local
+from pipeline.llm.prices import PRICE_SCHEMA, published
 from pipeline.llm.request import Profile, Style
 from pipeline.llm.servers import completed_url, normalised, server_of
 
@@ -19,7 +20,6 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
 _COUNT = {"type": "integer", "minimum": 1}
-_PRICE = {"type": "number", "minimum": 0}
 _NAME = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
 _TEXT = {"type": "string", "minLength": 1}
 
@@ -39,12 +39,7 @@ MODEL_SCHEMA: dict[str, Any] = {
         "style": {"enum": ["chat", "completion"]},
         "languages": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]{2,3}$"}},
         "small": {"type": "boolean"},
-        "price": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["input", "output"],
-            "properties": {"input": _PRICE, "output": _PRICE, "cached_input": _PRICE},
-        },
+        "price": PRICE_SCHEMA,
         "concurrency": _COUNT,
         "requests_per_minute": _POSITIVE,
         "tokens_per_minute": _POSITIVE,
@@ -84,7 +79,7 @@ class ModelSpec:
         extra_headers: sent with every call; a value `$NAME` is read from the environment when it is sent.
         languages: the languages it can write, as BCP 47 primary tags; empty means no limit is known.
         small: True for models whose answers show the mechanism, not quality.
-        price: US dollars per million tokens: input, output and perhaps cached_input; None when unknown.
+        price: US dollars per million tokens, the recipe's or the published one (see `prices.yaml`); None when unknown.
         concurrency: the largest number of calls in flight.
         timeout: seconds that one attempt may take.
         deadline: seconds from the first attempt after which a call is not tried again.
@@ -256,6 +251,9 @@ def _spec(role: str, settings: Mapping[str, Any]) -> ModelSpec:
     values: dict[str, Any] = {
         name: tuple(v) if name == "languages" else v for name, v in settings.items() if name in known
     }
+    if values.get("price") is None and not values.get("local"):
+        found = published(values["base_url"], values["model"])
+        values["price"] = None if found is None else found.price
     return ModelSpec(role=role, **values)
 
 

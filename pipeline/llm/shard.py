@@ -9,31 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SeedmillError
-
-VERSION = 1
-
-TABLES = """
-CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL, outcome TEXT NOT NULL,
-    run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL,
-    sends INTEGER NOT NULL, ms INTEGER NOT NULL, time REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS intents (
-    key TEXT PRIMARY KEY, run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, time REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS lost (
-    key TEXT NOT NULL, run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, time REAL NOT NULL,
-    why TEXT NOT NULL);
-"""
-"""`calls`: finished ones. `intents`: sent and not finished. `lost`: attempts whose reply never came and which may have
-been paid (the process died, a timeout, a broken connection)."""
-
-CALL_FIELDS = (
-    *("key", "request", "reply", "outcome", "run", "entry", "role", "model"),
-    *("prompt_tokens", "completion_tokens", "cost", "sends", "ms", "time"),
-)
-"""The columns of `calls`, in order."""
-
-_GIVE_UP = "INSERT INTO lost SELECT key, run, entry, role, time, 'the process died' FROM intents;"
+from pipeline.llm.schema import GIVE_UP, VERSION, bring_up_to_date
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -77,11 +53,10 @@ class Shard:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise SeedmillError(f"{self._path} was written by a newer version of this program", "update the program")
-        if version < VERSION:
-            self._db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={VERSION}; COMMIT")
+        bring_up_to_date(self._db, version)
         found: int = self._db.execute("SELECT count(*) FROM intents").fetchone()[0]
         if found:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_GIVE_UP} DELETE FROM intents; COMMIT")
+            self._db.executescript(f"BEGIN IMMEDIATE; {GIVE_UP} COMMIT")
         return found
 
     def commit(self, group: Sequence[Write]) -> None:

@@ -8,7 +8,7 @@ from pipeline.llm.connection import Broken, Connection, decoded
 from pipeline.llm.dial import CONNECT_SECONDS, Dialler
 from pipeline.llm.faults import Answer, NoAnswer
 from pipeline.llm.models import ModelSpec
-from pipeline.llm.wire import NO_KEY, REST_SECONDS, headers_of, without_secrets
+from pipeline.llm.wire import REST_SECONDS, headers_of, without_secrets
 
 _LOOK_AGAIN_AFTER = 0.2
 

@@ -94,11 +94,28 @@ class Meter:
             return sum((Usage(**counts) for counts in self._of.values()), Usage())
 
 
+def count_reused(meter: Meter, entry: str, reading: Reading) -> None:
+    """Count a reply that the ledger held."""
+    meter.add(
+        entry, calls=1, reused=1, prompt_tokens=reading.prompt_tokens, completion_tokens=reading.completion_tokens
+    )
+
+
 def cost_of(reading: Reading, price: Mapping[str, float] | None) -> float | None:
-    """US dollars for a reply at prices per million tokens; None when they are unknown."""
+    """US dollars for a reply at prices per million tokens.
+
+    None when that is not known: no price, a prompt longer than the price is published for, or an answer that does not
+    say what it used.
+    """
     if price is None:
+        return None
+    rates = (price["input"], price.get("cached_input", price["input"]), price["output"])
+    if not any(rates):
+        return 0.0
+    if not reading.prompt_tokens and reading.outcome in ("ok", "length"):
+        return None
+    if reading.prompt_tokens > price.get("up_to", reading.prompt_tokens):
         return None
     cached = min(reading.cached_tokens, reading.prompt_tokens)
     tokens = (reading.prompt_tokens - cached, cached, reading.completion_tokens)
-    rates = (price["input"], price.get("cached_input", price["input"]), price["output"])
     return sum(count * rate for count, rate in zip(tokens, rates, strict=True)) / 1e6

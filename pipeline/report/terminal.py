@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.llm.purse import dollars
+
 LINE_EVERY = 10.0
 """Seconds between two progress lines of one entry when the output is not a terminal."""
 
@@ -119,6 +121,16 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     return f"{books} (unchanged, reused)" if entry["state"] == "skipped" else books
 
 
+def _money(money: Mapping[str, float | None]) -> list[str]:
+    """What is spent of a budget, or at all."""
+    spent, unresolved, budget = (money.get(name) or 0.0 for name in ("spent", "unresolved", "budget"))
+    if not spent and money.get("budget") is None:
+        return []
+    limit = f" of {dollars(budget)}" if money.get("budget") is not None else ""
+    lost = f", {dollars(unresolved)} unresolved" if unresolved else ""
+    return [f"{dollars(spent)}{limit} spent{lost}"]
+
+
 def _calls(snapshot: Mapping[str, Any]) -> str:
     usage = snapshot.get("usage") or {}
     if not usage.get("calls"):
@@ -131,4 +143,5 @@ def _calls(snapshot: Mapping[str, Any]) -> str:
     if usage.get("retries"):
         parts.append(f"{usage['retries']:,} retries")
     parts.append(f"{tokens / seconds:,.0f} tokens/s")
+    parts += _money(usage.get("money") or {})
     return "; " + ", ".join(parts)

@@ -1,0 +1,84 @@
+"""The tables of a ledger's shard, and how an older shard gets them."""
+
+import sqlite3
+
+VERSION = 2
+
+CALL_FIELDS = (
+    *("key", "request", "reply", "outcome", "run", "entry", "role", "model"),
+    *("prompt_tokens", "completion_tokens", "cost", "sends", "ms", "time"),
+)
+"""The columns of `calls`, in order."""
+
+SPENDING_KEY = ("run", "entry", "role", "model")
+
+SPENDING_SUMS = (
+    *("calls", "prompt_tokens", "cached_tokens", "completion_tokens"),
+    *("cost", "unknown", "at_most", "unbounded"),
+)
+"""The sums of `spending`: `cost` in US dollars of the calls whose cost is known; `unknown` counts the others, `at_most`
+is what those of them cost at worst whose worst case is known, and `unbounded` counts those without even that."""
+
+_FIRST = """
+CREATE TABLE calls (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL, outcome TEXT NOT NULL,
+    run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL,
+    sends INTEGER NOT NULL, ms INTEGER NOT NULL, time REAL NOT NULL);
+CREATE TABLE intents (
+    key TEXT PRIMARY KEY, run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, time REAL NOT NULL);
+CREATE TABLE lost (
+    key TEXT NOT NULL, run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, time REAL NOT NULL,
+    why TEXT NOT NULL);
+"""
+"""`calls`: finished ones. `intents`: sent and not finished. `lost`: attempts whose reply never came and which may have
+been paid (the process died, a timeout, a broken connection)."""
+
+_CACHED = """coalesce(CASE WHEN json_valid(reply) THEN coalesce(
+    json_extract(reply, '$.usage.prompt_tokens_details.cached_tokens'),
+    json_extract(reply, '$.usage.prompt_cache_hit_tokens')) END, 0)"""
+
+_SECOND = f"""
+ALTER TABLE intents ADD COLUMN reserved REAL;
+ALTER TABLE intents ADD COLUMN lost TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE lost ADD COLUMN reserved REAL;
+ALTER TABLE lost ADD COLUMN resolved INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE spending (
+    run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL,
+    calls INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, cost REAL NOT NULL, unknown INTEGER NOT NULL, at_most REAL NOT NULL,
+    unbounded INTEGER NOT NULL, PRIMARY KEY (run, entry, role, model)) WITHOUT ROWID;
+INSERT INTO spending SELECT run, entry, role, model, count(*), sum(prompt_tokens), sum({_CACHED}),
+    sum(completion_tokens), total(cost), sum(cost IS NULL), 0.0, sum(cost IS NULL)
+    FROM calls GROUP BY run, entry, role, model;
+"""
+"""`reserved`: US dollars that an attempt costs at worst, null when nobody knows. `intents.lost`: why earlier attempts
+of the same call were lost, as a JSON list. `lost.resolved`: 1 once a user has said what the bill says of it.
+`spending`: sums over finished calls, kept in the transaction that stores the call and never pruned."""
+
+GIVE_UP = """
+INSERT INTO lost SELECT i.key, run, entry, role, time, each.value, reserved, 0
+    FROM intents AS i, json_each(i.lost) AS each;
+INSERT INTO lost SELECT key, run, entry, role, time, 'the process died', reserved, 0 FROM intents;
+DELETE FROM intents;
+"""
+"""What becomes of calls in flight when their process has died."""
+
+INTEND = "INSERT OR REPLACE INTO intents VALUES (?,?,?,?,?,?,?)"
+
+FINISH = f"INSERT INTO calls VALUES ({','.join('?' * len(CALL_FIELDS))})"
+
+LOSE = "INSERT INTO lost VALUES (?,?,?,?,?,?,(SELECT reserved FROM intents WHERE key = ?),0)"
+
+SPEND = (
+    f"INSERT INTO spending VALUES ({','.join('?' * (len(SPENDING_KEY) + len(SPENDING_SUMS)))}) "
+    f"ON CONFLICT ({', '.join(SPENDING_KEY)}) DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in SPENDING_SUMS)
+)
+
+
+def bring_up_to_date(database: sqlite3.Connection, version: int) -> None:
+    """Give a shard of an older version (0: a new file) the present tables, in one transaction."""
+    steps = (_FIRST, _SECOND)[version:]
+    if steps:
+        database.executescript(f"BEGIN IMMEDIATE; {''.join(steps)} PRAGMA user_version={VERSION}; COMMIT")
