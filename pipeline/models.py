@@ -147,7 +147,7 @@ class Models:
         return {} if self._calls is None else self._calls.usage().as_dict() | {"money": self._calls.money()}
 
 
-_REHEARSED = ("model", "style", "languages", "concurrency", "max_tokens")
+_REHEARSED = ("model", "server", "style", "languages", "concurrency", "max_tokens")
 """What a rehearsal keeps of a model's settings."""
 
 

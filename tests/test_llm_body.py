@@ -46,7 +46,7 @@ def test_a_known_request_has_a_known_key() -> None:
     assert path == "/chat/completions"
     assert data.decode() == (
         '{"model":"m","messages":[{"content":"Be brief.","role":"system"},{"content":"Was heißt 猫?","role":"user"}],'
-        '"max_tokens":64,"stop":["\\n"],"temperature":0.7}'
+        '"max_tokens":64,"seed":64779482,"stop":["\\n"],"temperature":0.7}'
     )
 
 

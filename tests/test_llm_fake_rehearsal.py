@@ -13,8 +13,8 @@ from pipeline.llm.fake.script import load_script
 from pipeline.prompt import _PLACEHOLDER, _SECTION, Prompt
 
 FILES = sorted((Path(__file__).parent.parent / "pipeline" / "prompts").glob("*.txt"))
-PROMPTS = [path for path in FILES if ".rubric." not in path.name]
-"""A rubric is asked within another prompt, never alone."""
+PROMPTS = [path for path in FILES if ".rubric." not in path.name and not path.name.startswith("json.form")]
+"""A rubric or a form is stated within another prompt, never alone."""
 
 SCRIPT = load_script()
 
@@ -118,3 +118,18 @@ def test_an_evolution_is_of_the_task_in_the_prompt(path: Path) -> None:
         assert sum(text.startswith(task) and text != task for text in made) > 70
         assert task in made
         assert any("\n" in text.removeprefix(task) for text in made if text.startswith(task)) == (".chat." in path.stem)
+
+
+@pytest.mark.parametrize("path", named("score.json") + named("evol_instruct.judge_json"), ids=lambda p: p.stem)
+def test_most_replies_in_json_are_of_the_form(path: Path) -> None:
+    from pipeline.llm.json_text import NotJson, read_json
+    from pipeline.stages import comparison, judge
+
+    form = judge.FORM if path.stem.startswith("score") else comparison.FORM
+    good = 0
+    for text in replies(path, 100):
+        try:
+            good += not form.faults(read_json(text))
+        except NotJson:
+            continue
+    assert 85 < good < 100

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pipeline.errors import UsageError
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Request
-from pipeline.llm.servers import server_of
 from pipeline.record import Message
 
 Kind = Literal["chat", "completion"]
@@ -28,7 +27,8 @@ class Call:
     Attributes:
         key: sha256 of `document`, 64 hexadecimal digits; equal keys are the same call.
         document: canonical JSON of everything that decides the reply and nothing else: logical endpoint, kind, model,
-            messages or prompt, params, tools, response_format, sample. The wire's body is made from it.
+            messages or prompt, params, tools, response_format, sample, and samples when there are several. The wire's
+            body is made from it.
         role: which model is asked.
         entry: the recipe entry that asks.
     """
@@ -56,6 +56,8 @@ def compose(spec: ModelSpec, request: Request, entry: str) -> Call:
         "params": _params(spec, request.params),
         "sample": request.sample,
     }
+    if request.samples > 1:
+        document["samples"] = request.samples
     if chat:
         document["messages"] = [_wire_message(m) for m in request.messages]
     else:
@@ -101,32 +103,41 @@ def _wire_message(message: Message) -> dict[str, Any]:
 def wire_body(spec: ModelSpec, call: Call) -> tuple[str, bytes]:
     """Path below the base URL and JSON body; equal for equal calls, whatever sends them.
 
-    The server's profile renames and drops parameters here, so a better profile changes no ledger key. An embedded
-    model that is given no seed gets one from the key: its replies are then reproducible and differ between samples.
+    The server's profile renames and drops parameters here, so a better profile changes no ledger key. Repeated askings
+    of one question (sample 1 and on) get a seed from their key, in place of the request's own: else a server that is
+    given the same body, or a cache before it, could only say the same again. An embedded model that is given no seed
+    gets one for sample 0 too: its replies are then reproducible.
     """
     document = json.loads(call.document)
     kind: Kind = document["kind"]
     params = document["params"]
-    if spec.local_sha256 is not None:
-        params.setdefault("seed", int(call.key[:7], 16))
-    else:
-        forced = {name: params.pop(name) for name in spec.extra_body if name in params}
-        if spec.token_param is not None and "max_tokens" in params:
-            params[spec.token_param] = params.pop("max_tokens")
-        params = server_of(spec.base_url).fitted(params, spec.model, chat=kind == "chat") | forced
+    forced = {name: params.pop(name) for name in spec.extra_body if name in params}
+    if document["sample"] or (spec.local_sha256 is not None and "seed" not in params):
+        params["seed"] = int(call.key[:7], 16)
+    server, chat = spec.kind, kind == "chat"
+    if "samples" in document and (most := server.rule("samples", spec.model)) > 1:
+        params["n"] = min(document["samples"], most)
+    if spec.token_param is not None and "max_tokens" in params:
+        params[spec.token_param] = params.pop("max_tokens")
+    params = server.fitted(params, spec.model, chat=chat)
+    wanted = server.fitted_format(document.get("response_format"), spec.model) if chat else None
+    if wanted is not None:
+        params["response_format"] = wanted
+    params = {name: value for name, value in params.items() if name not in spec.extra_body} | forced
     body: dict[str, Any] = {"model": spec.model}
     for part in ("messages", "prompt"):
         if part in document:
             body[part] = document[part]
+    last = {name: params.pop(name) for name in ("response_format",) if name in params}
     body |= dict(sorted(params.items()))
-    for part in ("tools", "response_format"):
-        if part in document:
-            body[part] = document[part]
-    return PATHS[kind], _compact(body).encode("utf-8", "replace")
+    if "tools" in document:
+        body["tools"] = document["tools"]
+    return PATHS[kind], _compact(body | last).encode("utf-8", "replace")
 
 
 def token_bound(call: Call) -> int:
-    """A rough guess at what a call will use, for tokens-per-minute limits: a token per 4 bytes, and its max_tokens."""
+    """A rough guess at what a call will use, for tokens-per-minute limits: a token per 4 bytes, and max_tokens each."""
     document = json.loads(call.document)
     limit = document["params"].get("max_tokens", 512)
-    return len(call.document.encode("utf-8", "replace")) // 4 + (limit if isinstance(limit, int) else 512)
+    each: int = limit if isinstance(limit, int) else 512
+    return len(call.document.encode("utf-8", "replace")) // 4 + each * int(document.get("samples", 1))

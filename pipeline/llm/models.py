@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.llm import local
 from pipeline.llm.prices import PRICE_SCHEMA, published
 from pipeline.llm.request import Profile, Style
-from pipeline.llm.servers import completed_url, normalised, server_of
+from pipeline.llm.servers import Server, completed_url, named_server, normalised, server_of
 
 TokenParam = Literal["max_tokens", "max_completion_tokens"]
 Transport = Literal["thin", "sdk"]
@@ -28,6 +28,7 @@ MODEL_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "base_url": _TEXT,
+        "server": _TEXT,
         "model": _TEXT,
         "local": _TEXT,
         "api_key_env": _NAME,
@@ -57,7 +58,7 @@ MODELS_SCHEMA: dict[str, Any] = {
 """JSON Schema of a recipe's `models:` block: role -> settings; see ModelSpec for what each means."""
 
 _RATES = ("requests_per_minute", "tokens_per_minute")
-_ENDPOINT = ("base_url", "local", "api_key_env", "endpoint_name", "extra_headers", "concurrency", *_RATES)
+_ENDPOINT = ("base_url", "server", "local", "api_key_env", "endpoint_name", "extra_headers", "concurrency", *_RATES)
 _MODEL = ("model", "style", "languages", "small", "price", "token_param", "extra_body")
 
 
@@ -69,6 +70,7 @@ class ModelSpec:
         role: default, judge, translator, student ...
         model: the model's name as the server knows it.
         base_url: where the server is; empty for an embedded model that is not started (see `local.serving`).
+        server: whose habits the server has, as `servers.yaml` names it, when its address does not tell.
         api_key_env: name of the environment variable that holds the key; None when there is none.
         endpoint_name: stands for the base URL in ledger keys, so that one model behind several addresses is one.
         local: path of the gguf file of an embedded model.
@@ -89,6 +91,7 @@ class ModelSpec:
     role: str
     model: str
     base_url: str = ""
+    server: str | None = None
     api_key_env: str | None = None
     endpoint_name: str | None = None
     local: str | None = None
@@ -122,10 +125,17 @@ class ModelSpec:
         return {name: getattr(self, name) for name in names} | {"extra_body": dict(self.extra_body)}
 
     @property
+    def kind(self) -> Server:
+        """What is known of the server that answers: named, embedded, or told by its address."""
+        name = self.server or ("llama.cpp" if self.local_sha256 is not None else None)
+        return server_of(self.base_url) if name is None else named_server(name, f"models.{self.role}.server")
+
+    @property
     def profile(self) -> Profile:
         """What stages may know of it."""
         names = ("role", "model", "style", "languages", "concurrency", "small")
-        return Profile(**{name: getattr(self, name) for name in names})
+        samples: int = self.kind.rule("samples", self.model)
+        return Profile(samples=samples, **{name: getattr(self, name) for name in names})
 
     def api_key(self) -> str | None:
         """The key, read at the moment of use; None when there is none."""
@@ -247,6 +257,8 @@ def _spec(role: str, settings: Mapping[str, Any]) -> ModelSpec:
         if role == "default":
             hint = "set LLM_MODEL, or unset OPENAI_API_KEY and LLM_API_KEY to use the embedded model"
         raise UsageError(f"no model is named for {settings['base_url']} (role {role})", hint)
+    if settings.get("server"):
+        named_server(settings["server"], f"models.{role}.server")
     known = {f.name for f in fields(ModelSpec)}
     values: dict[str, Any] = {
         name: tuple(v) if name == "languages" else v for name, v in settings.items() if name in known

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.llm.request import OutcomeKind, Reply
@@ -13,6 +13,15 @@ _FILTERED = {"content_filter", "sensitive"}
 _INTERRUPTED = {"network_error", "insufficient_system_resource", "error", "abort", "cancelled"}
 """Finish reasons of a reply that is not whole through the server's fault (Zhipu, DeepSeek, vLLM): asked again."""
 
+_USAGE: dict[str, tuple[str, ...]] = {
+    "prompt_tokens": ("prompt_tokens",),
+    "completion_tokens": ("completion_tokens",),
+    "cached_tokens": ("prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cached_tokens"),
+    "reasoning_tokens": ("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
+}
+"""Where a reply's `usage` tells what; the first that is there counts. Cached tokens: OpenAI, Azure, vLLM, llama.cpp,
+DashScope, Zhipu and newer DeepSeek; DeepSeek; Moonshot. Ollama and LM Studio tell none."""
+
 _LONE_CLOSING = re.compile(r"</think>[ \t]*(?=\n|\Z)")
 
 
@@ -22,7 +31,14 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a reply says, apart from whose it is; `cached_tokens` of the prompt were served from the server's cache."""
+    """What a reply says, apart from whose it is.
+
+    Attributes:
+        cached_tokens: of the prompt, served from the server's cache.
+        reasoning_tokens: of the completion, spent on thinking.
+        logprobs: the text's tokens with their log probabilities.
+        others: further samples, without tokens of their own.
+    """
 
     text: str
     thinking: str | None = None
@@ -32,6 +48,9 @@ class Reading:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    logprobs: tuple[tuple[str, float], ...] = ()
+    others: "tuple[Reading, ...]" = ()
 
     def reply(self, key: str, *, reused: bool) -> Reply:
         """The reply to the call of that key."""
@@ -44,7 +63,10 @@ class Reading:
             model=self.model,
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            logprobs=self.logprobs,
             reused=reused,
+            others=tuple(other.reply(key, reused=reused) for other in self.others),
         )
 
 
@@ -56,29 +78,58 @@ def read_reply(body: str) -> Reading:
     """
     try:
         data = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Broken("a body that is not JSON") from error
     if not isinstance(data, dict) or not isinstance(data.get("choices"), list) or not data["choices"]:
         raise Broken("a body without choices")
-    choice = data["choices"][0]
+    model = str(data.get("model") or "")
+    first, *others = (_choice(choice, model) for choice in _in_order(data["choices"]))
+    usage: dict[str, Any] = dict(_usage(data.get("usage")))
+    return replace(first, others=tuple(others), **usage)
+
+
+def _in_order(choices: list[Any]) -> list[Any]:
+    """The choices by their index, where they all have one."""
+    if all(isinstance(choice, dict) and isinstance(choice.get("index"), int) for choice in choices):
+        return sorted(choices, key=lambda choice: int(choice["index"]))
+    return choices
+
+
+def _choice(choice: Any, model: str) -> Reading:
+    """One sample, without the usage that it shares with the others."""
     if not isinstance(choice, dict) or (not isinstance(choice.get("message"), dict) and "text" not in choice):
         raise Broken("a choice without a message")
     finish = choice.get("finish_reason") or "stop"
     if finish in _INTERRUPTED:
         raise Broken(f"finish_reason {finish}")
     outcome: OutcomeKind = "length" if finish == "length" else "content_filter" if finish in _FILTERED else "ok"
-    if "message" in choice:
+    if isinstance(choice.get("message"), dict):
         text, thinking, withheld = _message(choice["message"])
         outcome = "content_filter" if withheld else outcome
     else:
         text, thinking = _clean(choice["text"] or ""), None
+    logprobs = _logprobs(choice.get("logprobs"))
     return Reading(
-        text=text,
-        thinking=thinking,
-        finish_reason=str(finish),
-        outcome=outcome,
-        model=str(data.get("model") or ""),
-        **_usage(data.get("usage")),
+        text=text, thinking=thinking, finish_reason=str(finish), outcome=outcome, model=model, logprobs=logprobs
+    )
+
+
+def _logprobs(told: Any) -> tuple[tuple[str, float], ...]:
+    """Tokens with their log probabilities, in a chat's form (llama.cpp's for completions too) or a completion's."""
+    if not isinstance(told, dict):
+        return ()
+    items = told.get("content")
+    pairs: list[tuple[Any, Any]]
+    if isinstance(items, list):
+        pairs = [(item.get("token"), item.get("logprob")) for item in items if isinstance(item, dict)]
+    elif isinstance(told.get("tokens"), list) and isinstance(told.get("token_logprobs"), list):
+        pairs = list(zip(told["tokens"], told["token_logprobs"], strict=False))
+    else:
+        return ()
+    return tuple(
+        (_clean(token), float(value))
+        for token, value in pairs
+        if isinstance(token, str) and isinstance(value, int | float)
     )
 
 
@@ -123,11 +174,19 @@ def _clean(text: Any) -> str:
 
 def _usage(usage: Any) -> dict[str, int]:
     usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)
-    prompt, completion, hits = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": hits}
+    counts = {}
+    for name, places in _USAGE.items():
+        found = next((value for place in places if (value := _at(usage, place)) is not None), 0)
+        counts[name] = found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else 0
+    return counts
+
+
+def _at(usage: dict[str, Any], place: str) -> Any:
+    outer, _, inner = place.partition(".")
+    found = usage.get(outer)
+    if not inner:
+        return found
+    return found.get(inner) if isinstance(found, dict) else None
 
 
 def error_message(body: str) -> str:
@@ -141,7 +200,7 @@ def error_fields(body: str) -> dict[str, Any]:
     """The fields of an error's body: message, type, param, code, as far as the server gives them."""
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(data, dict):
         return {}

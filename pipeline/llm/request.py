@@ -25,8 +25,9 @@ class Request:
         prompt: the text to continue, for a completion call; None for a chat call.
         params: sampling parameters as the OpenAI protocol names them (temperature, top_p, max_tokens, stop, seed ...).
         tools: tool definitions, as OpenAI writes them.
-        response_format: as OpenAI writes it.
-        sample: index that tells repeated askings of the same question apart.
+        response_format: as OpenAI writes it; servers that do not know it are not sent it: the prompt must say it.
+        sample: index that tells repeated askings of the same question apart, or of the first sample asked for.
+        samples: how many replies this one call asks for (`n`); see `samples.several` for who may ask for more than one.
     """
 
     role: str = "default"
@@ -36,6 +37,7 @@ class Request:
     tools: tuple[Mapping[str, Any], ...] = ()
     response_format: Mapping[str, Any] | None = None
     sample: int = 0
+    samples: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,12 @@ class Reply:
         finish_reason: as the server gave it.
         outcome: how the call ended, see OutcomeKind.
         model: the model that answered, as the server named it.
+        completion_tokens: of all samples of the call together, thinking included.
+        reasoning_tokens: of these, spent on thinking, as far as the server says so.
+        logprobs: the answer's tokens with their natural log probabilities, when the request asked for them and the
+            server gives them; alternatives (`top_logprobs`) are in the raw reply.
         reused: True when the ledger already held the call.
+        others: the further samples of a call that asked for several. They have its key, and no tokens of their own.
     """
 
     key: str
@@ -60,7 +67,10 @@ class Reply:
     model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    logprobs: tuple[tuple[str, float], ...] = ()
     reused: bool = False
+    others: "tuple[Reply, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,7 @@ class Profile:
         languages: the languages it can write, as BCP 47 primary tags; empty means no limit is known.
         concurrency: the largest number of calls in flight.
         small: True for models whose answers show the mechanism, not quality.
+        samples: the most samples that one call may ask for.
     """
 
     role: str
@@ -80,6 +91,7 @@ class Profile:
     languages: tuple[str, ...] = ()
     concurrency: int = 16
     small: bool = False
+    samples: int = 1
 
     def require_language(self, language: str) -> None:
         """Raise UsageError when this model is known not to write `language`."""

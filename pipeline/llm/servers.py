@@ -1,4 +1,4 @@
-"""The servers people use: which parameters they refuse or rename, from a data file."""
+"""The servers people use: what they call things, what they refuse and what they can, from a data file."""
 
 import functools
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import yaml
 
@@ -15,19 +15,31 @@ from pipeline.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One kind of server, as `servers.yaml` describes it; the empty one changes nothing."""
+    """One kind of server, as `servers.yaml` describes it; of the empty one nothing is expected."""
 
     name: str = ""
     hosts: tuple[str, ...] = ()
     port: int | None = None
     path: str = "/v1"
+    query: Mapping[str, str] = field(default_factory=dict)
     api_key_env: str | None = None
     key_header: str | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     refuse: tuple[str, ...] = ()
     at_most: Mapping[str, float] = field(default_factory=dict)
     first: Mapping[str, int] = field(default_factory=dict)
+    samples: int = 1
+    json: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     models: tuple[Mapping[str, Any], ...] = ()
+
+    def rule(self, name: str, model: str) -> Any:
+        """A setting as the last rule that matches this model has it, else the server's own."""
+        found = getattr(self, name)
+        for rule in self.models:
+            if name in rule and re.match(rule["match"], model):
+                found = rule[name]
+        return found
 
     def fitted(self, params: Mapping[str, Any], model: str, *, chat: bool) -> dict[str, Any]:
         """The parameters as this server takes them, in the order given.
@@ -52,6 +64,45 @@ class Server:
                 value = value[: self.first[name]]
             fitted[rename.get(name, name) if chat else name] = value
         return fitted
+
+    def fitted_format(self, wanted: Mapping[str, Any] | None, model: str) -> Mapping[str, Any] | None:
+        """The strictest `response_format` that this server can enforce of the wanted one, or None.
+
+        A schema loses the keywords that the server refuses: whoever asked validates the reply with the whole schema.
+        """
+        if wanted is None:
+            return None
+        modes, kind = self.rule("json", model), wanted.get("type")
+        if kind == "json_schema" and "json_schema" in modes:
+            without = frozenset(self.rule("without", model))
+            inner = wanted["json_schema"]
+            return {**wanted, "json_schema": {**inner, "schema": _sent(inner["schema"], without)}}
+        if kind in ("json_schema", "json_object") and "json_object" in modes:
+            return {"type": "json_object"}
+        return None
+
+
+def _sent(schema: Any, without: frozenset[str]) -> Any:
+    """A schema and all within it without some keywords, its properties in the order in which it requires them.
+
+    Models write properties in the schema's order, which a call's document, being sorted, does not keep.
+    """
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name in without:
+            continue
+        if name in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
+            order = [key for key in schema.get("required", ()) if key in value] if name == "properties" else []
+            kept[name] = {key: _sent(value[key], without) for key in dict.fromkeys([*order, *value])}
+        elif name in ("const", "enum", "default", "examples"):
+            kept[name] = value
+        elif isinstance(value, list):
+            kept[name] = [_sent(part, without) for part in value]
+        else:
+            kept[name] = _sent(value, without)
+    return kept
 
 
 UNKNOWN = Server()
@@ -83,6 +134,23 @@ def server_of(base_url: str) -> Server:
     return UNKNOWN
 
 
+def named_server(name: str, where: str) -> Server:
+    """The server of that name, whatever its case.
+
+    Args:
+        name: as the user wrote it.
+        where: what to call it in an error.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for server in known_servers():
+        if server.name.casefold() == name.casefold():
+            return server
+    names = ", ".join(server.name for server in known_servers())
+    raise UsageError(f"{where}: no server called '{name}' is known", f"known ones: {names}")
+
+
 def completed_url(url: str, where: str) -> str:
     """A base URL as the wire needs it: a bare host gets its usual path, a pasted endpoint loses its last part.
 
@@ -91,7 +159,7 @@ def completed_url(url: str, where: str) -> str:
         where: what to call it in an error.
 
     Raises:
-        UsageError: it is no http(s) URL, or carries credentials.
+        UsageError: it is no http(s) URL, carries credentials, or lacks a query that its server insists on.
     """
     parts = urlsplit(url.strip())
     try:
@@ -104,8 +172,14 @@ def completed_url(url: str, where: str) -> str:
         raise UsageError(
             f"{where}: the URL carries credentials", "put the key into LLM_API_KEY and leave it out of the URL"
         )
-    path = re.sub(r"(/chat)?/completions$", "", parts.path.rstrip("/"))
-    return urlunsplit((parts.scheme, parts.netloc, path or server_of(url).path, parts.query, ""))
+    path, server = re.sub(r"(/chat)?/completions$", "", parts.path.rstrip("/")), server_of(url)
+    for part, query in server.query.items():
+        if part in path and query.partition("=")[0] not in dict(parse_qsl(parts.query)):
+            raise UsageError(
+                f"{where}: this URL of {server.name} needs '?{query}' at its end",
+                f"or use {parts.scheme}://{parts.netloc}{server.path}, which does not",
+            )
+    return urlunsplit((parts.scheme, parts.netloc, path or server.path, parts.query, ""))
 
 
 @functools.lru_cache(maxsize=256)

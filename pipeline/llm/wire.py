@@ -7,7 +7,6 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pipeline.llm.faults import Answer, NoAnswer
 from pipeline.llm.models import ModelSpec
-from pipeline.llm.servers import server_of
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -96,7 +95,7 @@ class SdkWire:
 
 def headers_of(spec: ModelSpec) -> dict[str, str]:
     """The headers that say who asks and what comes: a recipe's own above ours, whatever case they are written in."""
-    key, name = spec.api_key(), server_of(spec.base_url).key_header
+    key, name = spec.api_key(), spec.kind.key_header
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key or NO_KEY}"}
     own = spec.headers() | ({name: key} if name and key else {})
     replaced = {header.lower() for header in own}

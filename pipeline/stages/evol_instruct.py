@@ -14,7 +14,8 @@ from pipeline.prompt import Prompt, load_prompt
 from pipeline.record import Drop, Message, Record, derived_id
 from pipeline.stage import Outcome, Stream, Tools
 from pipeline.stages.answered import Answered, answered
-from pipeline.stages.elimination import answer_fault, copied, text_fault, verdict
+from pipeline.stages.comparison import Comparison
+from pipeline.stages.elimination import answer_fault, copied, text_fault
 from pipeline.stages.task_markup import Language
 from pipeline.stages.unusable import unusable
 
@@ -60,6 +61,7 @@ class EvolInstruct:
         language: of the prompts and the tasks.
         prompt: file used in place of our prompts, whatever the operator; see `{{task}}` and `{{operator}}`.
         judge: role of the model that is asked whether a child demands more than its parent; `none` for no judge.
+        judge_reply: `text` has the judge say one word, `json` name the difference first and then give its verdict.
         window: calls under way at once.
         temperature: for evolving; `top_p` and `max_tokens` likewise.
         judge_max_tokens: room for a verdict; a reasoning judge needs more.
@@ -78,6 +80,7 @@ class EvolInstruct:
     language: Language = "en"
     model: str = "default"
     judge: str | None = field(default="default", metadata={"role": True})
+    judge_reply: Literal["text", "json"] = "text"
     window: int = field(default=64, metadata={"schema": {"minimum": 1}})
     prompt: str | None = field(default=None, metadata={"file": True})
     temperature: float = 1.0
@@ -141,11 +144,10 @@ class _Evolution:
             )
             for name in self.operators
         }
-        self.judge: Profile | None = None
+        self.judge: Comparison | None = None
         if stage.judge not in (None, "none"):
-            self.judge = tools.model(str(stage.judge))
-            name = f"evol_instruct.judge.{self.judge.style}.{stage.language}"
-            self.judge_prompt = load_prompt(name, ("first", "second"), chat=self.judge.style == "chat")
+            profile, json = tools.model(str(stage.judge)), stage.judge_reply == "json"
+            self.judge = Comparison.of(profile, stage.language, max_tokens=stage.judge_max_tokens, json=json)
 
     def lineage(self, root: Record) -> Flow[Lineage]:
         """The rounds of one record."""
@@ -189,7 +191,8 @@ class _Evolution:
             fail(fault, of="task", parent=parent.id, **({"words": leak} if leak else {}))
             return None
         if self.judge:
-            equal, heard = yield from self._judged(parent, child, lineage)
+            equal, heard = yield from self.judge.judged(parent.question, child.question)
+            lineage.notes["asked_again"] += len(heard) - 1
             child = replace(child, calls=(*child.calls, *(r.key for r in heard)))
             if equal is not False:
                 fail("no-gain" if equal else "verdict-unclear", parent=parent.id, replies=[r.text for r in heard])
@@ -206,19 +209,6 @@ class _Evolution:
             fail(fault, of="answer")
             return None
         return child
-
-    def _judged(
-        self, parent: Record, child: Record, lineage: Lineage
-    ) -> Generator[Request, Reply, tuple[bool | None, list[Reply]]]:
-        """Whether parent and child are equal to the judge; asked again once if the reply says neither."""
-        heard: list[Reply] = []
-        for sample in (0, 1):
-            heard.append((yield self._judge_request(parent, child, sample)))
-            equal = verdict(heard[-1].text, self.stage.language)
-            if equal is not None:
-                return equal, heard
-            lineage.notes["asked_again"] += sample == 0
-        return None, heard
 
     def _record(self, parent: Record, operator: str, number: int, text: str, reply: Reply) -> Record:
         system = tuple(m for m in parent.messages if m.role == "system")
@@ -247,12 +237,6 @@ class _Evolution:
         }
         values = {"task": parent.question, "operator": operator}
         return _request(self.profile, self.prompts[operator], values, params, _STOPS[stage.language])
-
-    def _judge_request(self, parent: Record, child: Record, sample: int) -> Request:
-        assert self.judge is not None
-        params = {"temperature": 0.0, "max_tokens": self.stage.judge_max_tokens}
-        values = {"first": parent.question, "second": child.question}
-        return replace(_request(self.judge, self.judge_prompt, values, params, ["\n"]), sample=sample)
 
     def _answer_request(self, child: Record) -> Request:
         return answer_request(
