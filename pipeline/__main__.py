@@ -105,7 +105,11 @@ def _add_readers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     stages = _add(commands, "stages", "look:stages", "list the stages and their settings")
     stages.add_argument("stage", nargs="?", metavar="STAGE")
-    for command in (show, explain, calls, report, status, stages):
+
+    servers = _add(commands, "servers", "servers:servers", "list the known servers, or what a recipe's are taken for")
+    servers.add_argument("recipe", type=Path, nargs="?", metavar="RECIPE")
+    servers.add_argument("--set", action="append", default=[], metavar="ENTRY.KEY=VALUE")
+    for command in (show, explain, calls, report, status, stages, servers):
         command.add_argument("--json", action="store_true", help="print JSON")
         _add_outputs(command)
 

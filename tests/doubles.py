@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -37,7 +38,7 @@ class FunctionLLM:
         key = digest("call", repr(request))
         answer = self.answer(request)
         if isinstance(answer, Reply):
-            return Reply(**{f: getattr(answer, f) for f in Reply.__slots__} | {"key": key})
+            return replace(answer, key=key, others=tuple(replace(other, key=key) for other in answer.others))
         return Reply(key=key, text=answer, model="double", prompt_tokens=1, completion_tokens=1)
 
     def profile(self, role: str) -> Profile:

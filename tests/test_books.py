@@ -20,13 +20,13 @@ from tests.doubles import FunctionLLM, lend, run_rows, stream_of
 CONFIGURED: dict[str, list[dict[str, Any]]] = {
     "read": [],
     "self-instruct": [{"target": 4, "max_calls": 6, "patience": 3}, {"target": 3, "mode": "two-step", "max_calls": 4}],
-    "evol-instruct": [{}, {"rounds": 2, "keep": "last"}, {"judge": None, "language": "zh"}],
+    "evol-instruct": [{}, {"judge_reply": "json"}, {"rounds": 2, "keep": "last"}, {"judge": None, "language": "zh"}],
     "translate": [{"to": "zh"}, {"to": "de", "mode": "regenerate", "keep": "both"}],
     "answer": [{}, {"overwrite": True, "continue_cut": True}],
     "fix": [{}],
     "filter": [{}, {"preset": "alpaca"}, {"custom": ({"reason": "long", "sql": "length(text) > 40"},)}],
     "dedup": [{}, {"method": "exact"}, {"cluster": "components", "keep": "longest"}],
-    "score": [{}],
+    "score": [{}, {"votes": 3, "verdict": "median"}, {"reply": "json", "votes": 2}],
     "prune": [{"score": "accuracy", "threshold": 2.5}, {"score": "accuracy", "top_share": 0.5}],
 }
 

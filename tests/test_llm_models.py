@@ -2,6 +2,7 @@
 
 import importlib.util
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,72 @@ def test_what_servers_refuse_is_fitted() -> None:
     ollama = server_of("http://localhost:11434/v1")
     assert ollama.fitted({"max_completion_tokens": 5}, "q", chat=True) == {"max_tokens": 5}
     assert {s.name for s in known_servers()} >= {"OpenAI", "Azure", "vLLM", "Ollama", "llama.cpp", "LM Studio"}
+
+
+def test_every_server_and_every_rule_is_whole() -> None:
+    names = [server.name for server in known_servers()]
+    assert names == [
+        "OpenAI",
+        "Azure",
+        "DeepSeek",
+        "DashScope",
+        "Zhipu",
+        "Moonshot",
+        "Ollama",
+        "LM Studio",
+        "llama.cpp",
+        "vLLM",
+    ]
+    for server in known_servers():
+        assert set(server.json) <= {"json_schema", "json_object"}
+        assert (server.samples == 1) == ("n" in server.refuse), "who makes one sample a call is not sent n"
+        for rule in server.models:
+            assert set(rule) <= {"match", "rename", "refuse", "samples", "json", "without"}
+            re.compile(rule["match"])
+
+
+def test_a_server_can_be_named_where_its_address_does_not_tell() -> None:
+    behind = {"base_url": "http://gateway.test/v1", "model": "m", "server": "vllm"}
+    spec = default({}, **behind)
+    assert (spec.kind.name, spec.profile.samples) == ("vLLM", 128)
+    assert default({}, base_url="http://gateway.test/v1", model="m").kind.name == ""
+    assert default({"LLM_BASE_URL": "http://other.test/v1", "LLM_MODEL": "m"}, **behind).kind.name == "", "it belongs to the address"
+    assert default({"LLM_BASE_URL": "http://gateway.test/v1"}, **behind).kind.name == "vLLM"
+    with pytest.raises(UsageError, match=r"models\.default\.server: no server called 'vlm' is known") as caught:
+        default({}, base_url="http://gateway.test/v1", model="m", server="vlm")
+    assert "vLLM" in str(caught.value.hint)
+    assert default({"DEEPSEEK_API_KEY": SECRET}, **(behind | {"server": "DeepSeek"})).api_key_env is None
+
+
+def test_azures_deployments() -> None:
+    url = "https://mine.openai.azure.com/openai/deployments/judge-4o"
+    with pytest.raises(UsageError, match=r"needs '\?api-version=") as caught:
+        default({}, base_url=url, model="gpt-4o")
+    assert "https://mine.openai.azure.com/openai/v1" in str(caught.value.hint)
+    for spelling in (f"{url}?api-version=2024-10-21", f"{url}/chat/completions?api-version=2024-10-21"):
+        spec = default({}, base_url=spelling, model="gpt-4o")
+        assert spec.base_url == f"{url}?api-version=2024-10-21"
+        assert spec.endpoint == url
+        assert spec.kind.key_header == "api-key"
+    assert default({}, base_url="https://mine.openai.azure.com", model="gpt-4o").base_url.endswith("/openai/v1")
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "samples"),
+    [("https://api.openai.com/v1", "gpt-4.1", 128), ("https://api.deepseek.com", "deepseek-v4-flash", 1),
+     ("https://api.moonshot.cn/v1", "moonshot-v1-8k", 5), ("https://api.moonshot.cn/v1", "kimi-k2.6", 1),
+     ("http://gpu:11434/v1", "qwen", 1), ("http://gpu:8000/v1", "qwen", 128), ("http://gpu:7/v1", "qwen", 1)],
+)  # fmt: skip
+def test_stages_know_how_many_samples_a_call_may_ask_for(url: str, model: str, samples: int) -> None:
+    assert default({}, base_url=url, model=model).profile.samples == samples
+
+
+def test_the_token_parameter_is_the_servers() -> None:
+    def name(url: str, model: str, given: str = "max_tokens") -> list[str]:
+        return list(server_of(url).fitted({given: 5}, model, chat=True))
+
+    assert name("https://api.openai.com/v1", "gpt-4o") == ["max_tokens"]
+    assert name("https://api.openai.com/v1", "gpt-5.2") == ["max_completion_tokens"]
+    assert name("https://x.openai.azure.com/openai/v1", "o4-mini") == ["max_completion_tokens"]
+    assert name("https://api.moonshot.ai/v1", "kimi-k2.6") == ["max_completion_tokens"]
+    assert name("http://gpu:8080/v1", "m", "max_completion_tokens") == ["max_tokens"]

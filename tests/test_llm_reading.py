@@ -96,9 +96,39 @@ def test_odd_usage_counts_as_none(usage: Any) -> None:
     assert read_reply(chat(content="x", usage=usage)).prompt_tokens == 0
 
 
-def test_deepseeks_cache_hits() -> None:
-    usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_cache_hit_tokens": 3}
-    assert read_reply(chat(content="x", usage=usage)).cached_tokens == 3
+@pytest.mark.parametrize(
+    ("usage", "cached", "reasoning"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 2}}, 3, 2),
+        ({"prompt_cache_hit_tokens": 3, "prompt_cache_miss_tokens": 2}, 3, 0),  # DeepSeek
+        ({"prompt_tokens_details": {"cached_tokens": 4}, "prompt_cache_hit_tokens": 4}, 4, 0),
+        ({"cached_tokens": 3}, 3, 0),  # Moonshot
+        ({"prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": None}}, 0, 0),
+        ({"prompt_tokens_details": {"cached_tokens": None}, "cached_tokens": 2}, 2, 0),
+        ({"prompt_tokens_details": {"cached_tokens": -3}, "completion_tokens_details": []}, 0, 0),
+    ],
+)
+def test_each_servers_usage(usage: dict[str, Any], cached: int, reasoning: int) -> None:
+    read = read_reply(chat(content="x", usage={"prompt_tokens": 5, "completion_tokens": 9} | usage))
+    assert (read.prompt_tokens, read.completion_tokens) == (5, 9)
+    assert (read.cached_tokens, read.reasoning_tokens) == (cached, reasoning)
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"content": [{"token": "Blue", "logprob": -0.25, "top_logprobs": []}, {"token": ".", "logprob": 0}]},
+         (("Blue", -0.25), (".", 0.0))),
+        ({"tokens": ["Blue", "."], "token_logprobs": [None, -1.5], "top_logprobs": None}, ((".", -1.5),)),
+        ({"content": None}, ()),
+        ({"content": [5, {"token": 5, "logprob": "x"}]}, ()),
+        (None, ()),
+        ([], ()),
+    ],
+)  # fmt: skip
+def test_log_probabilities(told: Any, read: tuple[tuple[str, float], ...]) -> None:
+    choice = {"message": {"content": "Blue."}, "finish_reason": "stop", "logprobs": told}
+    assert read_reply(json.dumps({"choices": [choice]})).reply("k", reused=False).logprobs == read
 
 
 @given(st.text(max_size=300))

@@ -259,6 +259,36 @@ def test_elimination_rules() -> None:
     assert (verdict("相同。", "zh"), verdict("不相同", "zh"), verdict("嗯", "zh")) == (True, False, None)
 
 
+def in_json(verdicts: list[str]) -> Callable[[Request], str]:
+    """An obedient model whose judge replies in JSON, in this order."""
+    left = iter(verdicts)
+    return lambda request: next(left) if request.response_format else obedient(request)
+
+
+@pytest.mark.parametrize("profile", [CHAT, SMALL])
+def test_a_judge_that_replies_in_json(tmp_path: Path, profile: Profile) -> None:
+    equal, different = ('{"difference": "x", "verdict": "equal"}', '{"difference": "x", "verdict": "different"}')
+    judge = FunctionLLM(in_json([different, equal, "EQUAL", different, "EQUAL", "EQUAL"]), profile)
+    if profile.small:
+        chat = FunctionLLM(obedient, CHAT)
+        judge.answer = lambda request: different if request.response_format else chat.answer(request)
+        result = run(tmp_path, judge, [task(1)], judge_reply="json")
+        assert result.kept.height == 2
+        return
+    result = run(tmp_path, judge, [task(n) for n in range(4)], judge_reply="json", window=1)
+    assert kept_ids([result])[:1] == ["t0"]
+    assert result.kept.height == 6
+    assert reasons([result]) == {"no-gain": 1, "verdict-unclear": 1}
+    assert result.notes == {"asked_again": 2}
+    first = next(request for request in judge.asked if request.response_format)
+    assert first.messages[-1].content.index('In "difference"') < first.messages[-1].content.index("Reply in JSON")
+
+
+def test_a_base_model_cannot_judge_in_json(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="judge_reply: json"):
+        run(tmp_path, FunctionLLM(obedient, BASE), [task(1)], judge_reply="json")
+
+
 def test_copied_words_are_those_that_the_parent_does_not_have() -> None:
     prompt = load_prompt("evol_instruct.deepen.completion.en", ("task",), chat=False)
     line = "Why is the sky blue at noon but red at sunset, and why is it never violet?"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -334,3 +334,136 @@ def test_books_balance_whatever_the_window(tmp_path: Path) -> None:
         assert result.kept.height + result.drops.height + len(result.unavailable) == len(records)
         assert result.kept.equals(results[0].kept)
         assert kept_ids([result])[:4] == [r.id for r in records[:4]]
+
+
+GRADE = '{"reason": "It says what was asked.", "score": 4.5}'
+
+
+def test_a_judge_that_replies_in_json(tmp_path: Path) -> None:
+    llm = FunctionLLM(in_turn(GRADE))
+    outcome = run(Score(reply="json"), [pair("Name a gas.", "Helium.")], llm, tmp_path)
+    assert scores(outcome) == {"Name a gas.": {"accuracy": 4.5}}
+    (request,) = llm.asked
+    text = request.messages[-1].content
+    assert "> Helium." in text
+    assert "first line of your reply" not in text
+    assert text.index('in "reason"') < text.index("Reply in JSON")
+    assert request.response_format is not None
+    assert request.response_format["json_schema"]["strict"] is True
+    assert request.params == {"temperature": 0.0, "max_tokens": 512}
+
+
+def test_json_prompts_follow_the_record_s_language(tmp_path: Path) -> None:
+    llm = FunctionLLM(in_turn("四分", GRADE))
+    outcome = run(Score(reply="json"), [pair("二加二？", "四。", language="zh")], llm, tmp_path)
+    assert scores(outcome) == {"二加二？": {"accuracy": 4.5}}
+    assert outcome.notes == {"asked_again": 1}
+    first, second = llm.asked
+    assert "请用 JSON 回复" in first.messages[-1].content
+    assert second.messages[-2:][0].content == "四分"
+    assert len(outcome.kept["calls"][0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("replies", "reason", "why"),
+    [
+        (("4.5", "Four."), "unparsable-score", "no JSON"),
+        (('{"reason": "", "score": 7}', '{"reason": "", "score": -1}'), "unparsable-score", "wrong form: $.score"),
+        ((Reply(key="", text='{"reason": "It', outcome="length"),), "unparsable-score", "cut off"),
+        ((Reply(key="", text="", outcome="length"),), "unparsable-score", "cut off while thinking"),
+        ((Reply(key="", text="", outcome="content_filter"),), "judge-content-filter", "content_filter"),
+        ((Reply(key="", text="too long", outcome="refused"),), "judge-refused-by-server", "refused"),
+    ],
+)
+def test_no_grade_in_json_is_a_drop_with_every_reply(
+    tmp_path: Path, replies: tuple[str | Reply, ...], reason: str, why: str
+) -> None:
+    outcome = run(Score(reply="json"), [pair("Q", "A")], FunctionLLM(in_turn(*replies)), tmp_path)
+    assert reasons([outcome]) == {reason: 1}
+    detail = json.loads(outcome.drops.row(0, named=True)["detail"])
+    assert detail["why"].startswith(why)
+    assert detail["replies"] == [r if isinstance(r, str) else r.text for r in replies]
+
+
+def test_a_small_model_is_asked_for_json_in_chat_form_and_a_base_model_not(tmp_path: Path) -> None:
+    llm = FunctionLLM(lambda request: GRADE, SMALL)
+    assert scores(run(Score(reply="json"), [pair("Q", "A", language="en")], llm, tmp_path))["Q"] == {"accuracy": 4.5}
+    assert llm.asked[0].prompt is None
+    base = FunctionLLM(lambda request: GRADE, Profile(role="default", model="base", style="completion"))
+    with pytest.raises(UsageError, match="'reply: json' needs one that follows instructions"):
+        run(Score(reply="json"), [pair("Q", "A")], base, tmp_path)
+    assert base.asked == []
+
+
+def voting(*votes: str, samples: int = 1) -> FunctionLLM:
+    """A judge whose vote depends on the sample's index alone, repairs included; it says several at once if it can."""
+
+    def said(request: Request) -> str | Reply:
+        texts = [votes[(request.sample + i) % len(votes)] for i in range(request.samples)]
+        return Reply(key="", text=texts[0], model="j", others=tuple(Reply(key="", text=t) for t in texts[1:]))
+
+    return FunctionLLM(said, Profile(role="default", model="j", samples=samples))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 128])
+@pytest.mark.parametrize(("verdict", "score"), [("mean", 3.3333), ("median", 4.0)])
+def test_several_votes_make_one_score_and_its_spread(
+    tmp_path: Path, samples: int, verdict: Literal["mean", "median"], score: float
+) -> None:
+    llm = voting("4", "5", "1", samples=samples)
+    outcome = run(Score(votes=3, verdict=verdict), [pair("Q", "A")], llm, tmp_path)
+    assert scores(outcome) == {"Q": {"accuracy": score, "accuracy_spread": 4.0}}
+    assert sum(request.samples for request in llm.asked) == 3
+    assert {request.params["temperature"] for request in llm.asked} == {0.7}
+    assert len(outcome.kept["calls"][0]) == len(llm.asked)
+
+
+def test_the_temperature_can_be_said(tmp_path: Path) -> None:
+    for votes, temperature, sent in ((1, None, 0.0), (1, 0.3, 0.3), (3, None, 0.7), (3, 1.0, 1.0)):
+        llm = voting("4")
+        run(Score(votes=votes, temperature=temperature), [pair("Q", "A")], llm, tmp_path)
+        assert llm.asked[0].params["temperature"] == sent
+
+
+def test_a_vote_that_cannot_be_read_is_asked_for_once_more_by_itself(tmp_path: Path) -> None:
+    def judge(request: Request) -> str:
+        if len(request.messages) > 2:
+            return "2"
+        return ("4", "Good.", "3")[request.sample]
+
+    llm = FunctionLLM(judge)
+    outcome = run(Score(votes=3), [pair("Q", "A")], llm, tmp_path)
+    assert scores(outcome) == {"Q": {"accuracy": 3.0, "accuracy_spread": 2.0}}
+    assert outcome.notes == {"asked_again": 1}
+    again = llm.asked[3]
+    assert (again.sample, again.samples, again.messages[-2].content) == (1, 1, "Good.")
+
+
+@pytest.mark.parametrize(
+    ("votes", "kept"),
+    [(("4", "x", "5"), True), (("4", "x", "x"), False), (("4", "x"), False), (("x", "x", "x"), False)],
+)
+def test_more_than_half_of_the_votes_must_be_readable(tmp_path: Path, votes: tuple[str, ...], kept: bool) -> None:
+    outcome = run(Score(votes=len(votes)), [pair("Q", "A")], voting(*votes), tmp_path)
+    assert outcome.kept.height == kept
+    if not kept:
+        assert reasons([outcome]) == {"unparsable-score": 1}
+        detail = json.loads(outcome.drops.row(0, named=True)["detail"])
+        assert detail["votes"] == [4.0] * votes.count("4")
+        assert len(detail["replies"]) == len(votes) + votes.count("x")
+
+
+def test_a_question_refused_is_not_voted_on(tmp_path: Path) -> None:
+    llm = FunctionLLM(lambda request: Reply(key="", text="too long", outcome="refused"))
+    assert reasons([run(Score(votes=5), [pair("Q", "A")], llm, tmp_path)]) == {"judge-refused-by-server": 1}
+    assert len(llm.asked) == 1
+
+
+def test_votes_in_json_are_mended_one_by_one(tmp_path: Path) -> None:
+    def judge(request: Request) -> str:
+        return GRADE if request.sample != 1 or len(request.messages) > 2 else "Four."
+
+    llm = FunctionLLM(judge)
+    outcome = run(Score(reply="json", votes=3), [pair("Q", "A")], llm, tmp_path)
+    assert scores(outcome) == {"Q": {"accuracy": 4.5, "accuracy_spread": 0.0}}
+    assert [request.sample for request in llm.asked] == [0, 1, 2, 1]

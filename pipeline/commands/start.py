@@ -104,18 +104,22 @@ def preview(arguments: argparse.Namespace) -> int:
             pass
     if not recorder.seen:
         raise DataError(f"entry '{entry.name}' has nothing to ask", "does the entry before it keep any rows?")
-    _print_requests(recorder.seen, arguments.json)
+    servers = {role: f"{spec.model} on {spec.kind.name or 'an unknown server'}" for role, spec in models.specs.items()}
+    _print_requests(recorder.seen, servers, arguments.json)
     return 0
 
 
-def _print_requests(seen: list[tuple[Any, Any]], as_json: bool) -> None:
+def _print_requests(seen: list[tuple[Any, Any]], servers: dict[str, str], as_json: bool) -> None:
     if as_json:
         items = [
             {
                 "role": request.role,
+                "server": servers[request.role],
                 "messages": [{"role": m.role, "content": m.content} for m in request.messages],
                 "prompt": request.prompt,
                 "params": dict(request.params),
+                "response_format": request.response_format,
+                "samples": request.samples,
                 "reply": None if reply is None else reply.text,
             }
             for request, reply in seen
@@ -123,8 +127,9 @@ def _print_requests(seen: list[tuple[Any, Any]], as_json: bool) -> None:
         print(json.dumps(items, ensure_ascii=False, indent=1))
         return
     for number, (request, reply) in enumerate(seen, 1):
-        params = ", ".join(f"{key} {value}" for key, value in request.params.items())
-        print(f"=== request {number} to '{request.role}' ({params})")
+        params = dict(request.params) | ({"samples": request.samples} if request.samples > 1 else {})
+        told = ", ".join(f"{key} {value}" for key, value in params.items())
+        print(f"=== request {number} to '{request.role}', {servers[request.role]} ({told})")
         for message in request.messages:
             print(f"[{message.role}]\n{message.content}")
         if request.prompt is not None:
