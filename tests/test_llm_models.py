@@ -258,7 +258,9 @@ def test_a_server_can_be_named_where_its_address_does_not_tell() -> None:
     spec = default({}, **behind)
     assert (spec.kind.name, spec.profile.samples) == ("vLLM", 128)
     assert default({}, base_url="http://gateway.test/v1", model="m").kind.name == ""
-    assert default({"LLM_BASE_URL": "http://other.test/v1", "LLM_MODEL": "m"}, **behind).kind.name == "", "it belongs to the address"
+    assert default({"LLM_BASE_URL": "http://other.test/v1", "LLM_MODEL": "m"}, **behind).kind.name == "", (
+        "it belongs to the address"
+    )
     assert default({"LLM_BASE_URL": "http://gateway.test/v1"}, **behind).kind.name == "vLLM"
     with pytest.raises(UsageError, match=r"models\.default\.server: no server called 'vlm' is known") as caught:
         default({}, base_url="http://gateway.test/v1", model="m", server="vlm")
