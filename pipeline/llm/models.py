@@ -256,7 +256,7 @@ def _spec(role: str, settings: Mapping[str, Any]) -> ModelSpec:
         hint = f"add 'model:' to models.{role} of the recipe"
         if role == "default":
             hint = "set LLM_MODEL, or unset OPENAI_API_KEY and LLM_API_KEY to use the embedded model"
-        raise UsageError(f"no model is named for {settings['base_url']} (role {role})", hint)
+        raise UsageError(f"no model is named for {normalised(settings['base_url'])} (role {role})", hint)
     if settings.get("server"):
         named_server(settings["server"], f"models.{role}.server")
     known = {f.name for f in fields(ModelSpec)}

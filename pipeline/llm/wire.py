@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pipeline.llm.faults import Answer, NoAnswer
 from pipeline.llm.models import ModelSpec
+from pipeline.llm.secrets import scrubbed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -105,16 +106,12 @@ def headers_of(spec: ModelSpec) -> dict[str, str]:
 def secrets_of(spec: ModelSpec) -> list[str]:
     """What must never be written anywhere: the key and header values read from the environment."""
     named = (os.environ.get(v[1:]) for v in spec.extra_headers.values() if v.startswith("$"))
-    return [secret for secret in (spec.api_key(), *named) if secret and len(secret) >= 4]
+    return [secret for secret in (spec.api_key(), *named) if secret]
 
 
 def without_secrets(spec: ModelSpec, content: bytes) -> str:
     """A body as text, without the key or a secret header, should the server repeat them."""
-    text = content.decode("utf-8", "replace")
-    for secret in secrets_of(spec):
-        if secret in text:
-            text = text.replace(secret, "[key]")
-    return text
+    return scrubbed(content.decode("utf-8", "replace"), secrets_of(spec))
 
 
 def _no_answer(error: BaseException) -> NoAnswer:
