@@ -407,12 +407,12 @@ def voting(*votes: str, samples: int = 1) -> FunctionLLM:
 
 @pytest.mark.parametrize("samples", [1, 2, 128])
 @pytest.mark.parametrize(("verdict", "score"), [("mean", 3.3333), ("median", 4.0)])
-def test_several_votes_make_one_score_and_its_spread(
+def test_several_votes_make_one_score_and_their_agreement(
     tmp_path: Path, samples: int, verdict: Literal["mean", "median"], score: float
 ) -> None:
     llm = voting("4", "5", "1", samples=samples)
     outcome = run(Score(votes=3, verdict=verdict), [pair("Q", "A")], llm, tmp_path)
-    assert scores(outcome) == {"Q": {"accuracy": score, "accuracy_spread": 4.0}}
+    assert scores(outcome) == {"Q": {"accuracy": score, "accuracy_agreement": 0.2}}
     assert sum(request.samples for request in llm.asked) == 3
     assert {request.params["temperature"] for request in llm.asked} == {0.7}
     assert len(outcome.kept["calls"][0]) == len(llm.asked)
@@ -433,7 +433,7 @@ def test_a_vote_that_cannot_be_read_is_asked_for_once_more_by_itself(tmp_path: P
 
     llm = FunctionLLM(judge)
     outcome = run(Score(votes=3), [pair("Q", "A")], llm, tmp_path)
-    assert scores(outcome) == {"Q": {"accuracy": 3.0, "accuracy_spread": 2.0}}
+    assert scores(outcome) == {"Q": {"accuracy": 3.0, "accuracy_agreement": 0.6}}
     assert outcome.notes == {"asked_again": 1}
     again = llm.asked[3]
     assert (again.sample, again.samples, again.messages[-2].content) == (1, 1, "Good.")
@@ -465,5 +465,5 @@ def test_votes_in_json_are_mended_one_by_one(tmp_path: Path) -> None:
 
     llm = FunctionLLM(judge)
     outcome = run(Score(reply="json", votes=3), [pair("Q", "A")], llm, tmp_path)
-    assert scores(outcome) == {"Q": {"accuracy": 4.5, "accuracy_spread": 0.0}}
+    assert scores(outcome) == {"Q": {"accuracy": 4.5, "accuracy_agreement": 1.0}}
     assert [request.sample for request in llm.asked] == [0, 1, 2, 1]

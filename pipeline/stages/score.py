@@ -16,7 +16,7 @@ from pipeline.stages.fates import Fate, settle
 from pipeline.stages.judge import Judge, Judgement
 from pipeline.stages.languages import prompt_tongue
 from pipeline.stages.quoted import answer_of
-from pipeline.stages.verdict import NoVerdict
+from pipeline.stages.verdict import HIGHEST, LOWEST, NoVerdict
 
 RUBRICS: dict[str, tuple[str, str]] = {"accuracy": ("accuracy", "准确性"), "helpfulness": ("helpfulness", "有用程度")}
 """Dimensions that have a rubric of ours, with their English and Chinese names; AlpaGasus filtered with the first."""
@@ -39,9 +39,10 @@ class Score:
     is asked for once more; if that is none either the record drops as `unparsable-score` with both raw replies. Other
     reasons: `nothing-to-score` (no final answer), `judge-content-filter`, `judge-refused-by-server`.
 
-    With several votes each is a judgement of its own, and the score is their mean or median; the difference between the
-    highest and the lowest is kept as a score `<dimension>_spread`, so that a later entry can drop what is disputed. The
-    record drops unless more than half of the votes can be read.
+    With several votes each is a judgement of its own, and the score is their mean or median. How far they agree is kept
+    as a score `<dimension>_agreement`: 1 when all are the same, 0 when they lie the whole scale apart; so
+    `prune: {score: accuracy_agreement, threshold: 0.7}` drops what is disputed by more than 1.5. The record drops
+    unless more than half of the votes can be read.
 
     Attributes:
         model: role of the judge.
@@ -118,7 +119,8 @@ class Score:
         if self.votes == 1:
             return {self.dimension: scores[0]}
         score = statistics.fmean(scores) if self.verdict == "mean" else statistics.median(scores)
-        return {self.dimension: round(score, 4), f"{self.dimension}_spread": max(scores) - min(scores)}
+        agreement = 1 - (max(scores) - min(scores)) / (HIGHEST - LOWEST)
+        return {self.dimension: round(score, 4), f"{self.dimension}_agreement": round(agreement, 4)}
 
     def _judge(self, profile: Profile, tongue: str) -> Judge:
         json = self.reply == "json"
