@@ -8,6 +8,11 @@ _passed: Counter[str] = Counter()
 
 CRASH_POINTS = (
     "reply-durable",  # a reply is in the ledger, nobody has seen it yet
+    "batch-planned",  # a batch's lines are in the book, its file is not uploaded
+    "batch-uploaded",  # its file is at the server, and noted
+    "batch-created",  # the server works on it, its id is not noted
+    "batch-noted",  # its id is noted
+    "batch-collected",  # all its replies are in the ledger, the batch is not closed
     "shards-written",  # a stage's parquet files are complete, its manifest is not there
     "before-rename",  # the manifest is there, the directory does not have its name yet
     "mid-export",  # some export files are written

@@ -60,6 +60,9 @@ class Delayed:
         threading.Timer(self.rng.choice([0.0, 0.0, 0.001, 0.005]), end).start()
         return future
 
+    def awaits(self, key: str) -> None:
+        pass
+
     def release(self, keys: Sequence[str]) -> None:
         self.released += keys
 

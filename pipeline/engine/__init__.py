@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import polars as pl
 
+from pipeline.errors import SeedmillError
 from pipeline.llm.client import Exchange
 from pipeline.stage import Slice
 
@@ -34,6 +35,14 @@ class Calls(Exchange, Protocol):
 
     def usage(self, entry: str | None = None) -> "Usage":
         """What was used, by one entry or by all since the start."""
+        ...
+
+    def batches(self) -> dict[str, Any] | None:
+        """What is under way in batches, None when nothing is; see BatchDesk.shown."""
+        ...
+
+    def halt(self, error: SeedmillError) -> None:
+        """Whoever waits for batches gets this error."""
         ...
 
     def close(self) -> None:

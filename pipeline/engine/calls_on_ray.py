@@ -62,11 +62,11 @@ class _CarrierActor:
             return error
         return None
 
-    async def abandon(self, call: Call, lost: Sequence[str]) -> SeedmillError | None:
+    async def abandon(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> SeedmillError | None:
         """See Carrier.abandon."""
         assert self._carrier is not None
         try:
-            await self._carrier.abandon(call, lost)
+            await self._carrier.abandon(call, lost, reserved)
         except SeedmillError as error:
             return error
         return None
@@ -123,9 +123,9 @@ class RayCarrier:
         """See Carrier.store."""
         await _answer(self._owner(call.key).store.remote(call, model, end))
 
-    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
+    async def abandon(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> None:
         """See Carrier.abandon."""
-        await _answer(self._owner(call.key).abandon.remote(call, tuple(lost)))
+        await _answer(self._owner(call.key).abandon.remote(call, tuple(lost), reserved))
 
     async def close(self) -> None:
         """See Carrier.close; ends the actors."""

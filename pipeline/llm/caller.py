@@ -9,8 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import SeedmillError, UsageError
 from pipeline.llm.accounts import account
+from pipeline.llm.batch.book import is_kept
+from pipeline.llm.batch.desk import BatchDesk
 from pipeline.llm.body import Call, compose
 from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import PAUSES, Line, Pauses
@@ -82,10 +84,14 @@ class Caller:
             self._loop.close()
             raise
         self._found = carrier.found_in_flight
-        self._flights = Flights(_lines(self.specs), carrier, self._reader, self._meter, pauses, self.purse)
+        self._desk = self._open_desk(ledger, run, carrier, pauses=pauses, patience=patience, notice=notice)
+        lines = _lines(self.specs)
+        self._flights = Flights(lines, carrier, self._reader, self._meter, pauses, self.purse, self._desk)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
         self._thread.start()
         self._missed = threading.local()  # the call that this thread did not find, and when it looked
+        if self._desk is not None:
+            self._post(self._desk.start, self._flights.landing)
         self._closed = False
 
     def find(self, call: Call) -> Reply | None:
@@ -116,6 +122,20 @@ class Caller:
         """One asker no longer wants these calls: the ones not sent are dropped, the others not tried again."""
         self._post(self._flights.release, keys)
 
+    def awaits(self, key: str) -> None:
+        """An asker brings no more calls until it has this reply: what has gathered for batches is sent."""
+        if self._desk is not None:
+            self._post(self._desk.awaits, key)
+
+    def halt(self, error: SeedmillError) -> None:
+        """Whoever waits for batches gets this error; the batches go on, and a later run collects them."""
+        if self._desk is not None:
+            self._post(self._desk.halt, error)
+
+    def batches(self) -> dict[str, Any] | None:
+        """See BatchDesk.shown."""
+        return None if self._desk is None else self._desk.shown()
+
     def submit(self, request: Request, entry: str = "") -> Future[Reply]:
         """The reply to one request, from the ledger or from the model."""
         if request.role not in self.specs:
@@ -123,7 +143,9 @@ class Caller:
         call = compose(self.specs[request.role], request, entry)
         reply = self.find(call)
         if reply is None:
-            return self.send(call)
+            sent = self.send(call)
+            self.awaits(call.key)
+            return sent
         future: Future[Reply] = Future()
         future.set_result(reply)
         return future
@@ -153,6 +175,17 @@ class Caller:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _open_desk(self, ledger: Path, run: str, carrier: Carrier, **settings: Any) -> BatchDesk | None:
+        """The desk of batches, when a role asks for them or an earlier run left some."""
+        if all(spec.mode == "online" for spec in self.specs.values()) and not is_kept(ledger):
+            return None
+        try:
+            return BatchDesk(self.specs, ledger, run, carrier, self._meter, self.purse, **settings)
+        except BaseException:
+            self._loop.run_until_complete(carrier.close())
+            self._loop.close()
+            raise
 
     def __enter__(self) -> "Caller":
         return self

@@ -74,8 +74,9 @@ class Carrier(Protocol):
         """Make a final outcome durable that came some other way; SeedmillError when that is not possible."""
         ...
 
-    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
-        """Note that a call ended without a final outcome; `lost` as in Errand. SeedmillError when it is not durable."""
+    async def abandon(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> None:
+        """Note that a call ended without a final outcome; `lost` and `reserved` as in Errand, the latter where no
+        attempt has noted it. SeedmillError when it is not durable."""
         ...
 
     async def close(self) -> None:
@@ -151,9 +152,9 @@ class LocalCarrier:
         """See Carrier.store."""
         await self._durable(functools.partial(self._ledger.finish, call, model, end))
 
-    async def abandon(self, call: Call, lost: Sequence[str]) -> None:
+    async def abandon(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> None:
         """See Carrier.abandon."""
-        await self._durable(functools.partial(self._ledger.abandon, call, lost))
+        await self._durable(functools.partial(self._ledger.abandon, call, lost, reserved=reserved))
 
     async def close(self) -> None:
         """See Carrier.close."""

@@ -11,6 +11,10 @@ from pipeline.llm.caller import unknown_role
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Profile, Reply, Request
 
+_LISTEN = 0.25
+"""Seconds of waiting at a stretch: polars handles SIGINT in a way that restarts a wait, so that only between two waits
+does Python learn of Ctrl-C; and a batch may be hours away."""
+
 
 class Exchange(Protocol):
     """Where calls are found and made: a Caller, or something that hands them to Callers elsewhere."""
@@ -21,6 +25,10 @@ class Exchange(Protocol):
 
     def send(self, call: Call) -> Future[Reply]:
         """Have the call made; see Caller.send for what the future may raise."""
+        ...
+
+    def awaits(self, key: str) -> None:
+        """One who asks waits for this reply, and brings no more calls until it has it."""
         ...
 
     def release(self, keys: Sequence[str]) -> None:
@@ -64,6 +72,8 @@ class Client:
                 if not asked:
                     return
                 head = asked[0]
+                if isinstance(head, _Asked) and not head.future.done():
+                    self._exchange.awaits(head.key)
                 reply = head if isinstance(head, Reply) else arrivals.result(head.future)
                 asked.popleft()
                 yield reply
@@ -112,7 +122,10 @@ class _Arrivals:
     def result(self, future: Future[Reply]) -> Reply:
         """Wait for this reply; raises the first failure of any call."""
         while not future.done():
-            error = self._came.get()
+            try:
+                error = self._came.get(timeout=_LISTEN)
+            except queue.Empty:
+                continue
             if error is not None:
                 raise error
         return future.result()

@@ -62,7 +62,8 @@ class Flight:
         futures: everybody who asked for it; all but the first joined later.
         tokens: about how many it will use; 0 where that does not matter.
         wanted: how many of `futures` still want the reply.
-        place: `waiting` to be sent, `sent`, `resting` between two attempts (due ones included), or `over`.
+        place: `waiting` to be sent, `sent`, `resting` between two attempts (due ones included), `batched` (waiting for
+            a batch or in one), or `over`.
         given: its place at the gate, while it has one.
         lost: attempts without a reply that may have been paid, as reasons.
         quote: US dollars that one attempt costs at worst; None when nobody knows.
@@ -74,7 +75,7 @@ class Flight:
     futures: list[Future[Reply]]
     tokens: float = 0.0
     wanted: int = 1
-    place: Literal["waiting", "sent", "resting", "over"] = "waiting"
+    place: Literal["waiting", "sent", "resting", "batched", "over"] = "waiting"
     given: Pass | None = None
     sends: int = 0
     first_sent: float = 0.0

@@ -8,6 +8,8 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
 from pipeline.errors import ModelError, SeedmillError
+from pipeline.llm.batch.desk import BatchDesk
+from pipeline.llm.batch.landing import ByKey
 from pipeline.llm.body import Call, token_bound
 from pipeline.llm.carrier import Carrier, Errand, Heard
 from pipeline.llm.faults import Again, left_alone, nobody_there
@@ -37,14 +39,17 @@ class Flights:
         meter: Meter,
         pauses: Pauses,
         purse: Purse,
+        desk: BatchDesk | None = None,
     ) -> None:
         self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
-        self._pauses, self._till = pauses, Till(purse)
+        self._pauses, self._till, self._desk = pauses, Till(purse), desk
         self.landings = Landings()
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._landed = asyncio.Event()
+        ways = (self._queue, self._stored, self._give_up, self._fail, self._money_back)
+        self.landing = ByKey(self._under_way, self.landings, *ways)
 
     def take(self, call: Call, future: Future[Reply], mark: int | None = None) -> None:
         """Have a call made; join it when it is under way, reuse it when it has just become durable.
@@ -72,6 +77,11 @@ class Flights:
             return
         tokens = float(token_bound(call)) if line.gate.counts_tokens else 0.0
         flight = self._under_way[call.key] = Flight(call, line, [future], tokens, quote=quote)
+        if self._desk is not None:
+            flight.place = "batched"
+            if self._desk.take(call):
+                return
+            flight.place = "waiting"
         line.waiting.append(flight)
         self._pump(line.gate)
 
@@ -85,6 +95,9 @@ class Flights:
             if flight.wanted > 0:
                 continue
             if flight.place == "waiting":
+                self._fail(flight, CancelledError())
+            elif flight.place == "batched" and self._desk is not None:
+                self._desk.drop(key)
                 self._fail(flight, CancelledError())
             elif flight.place == "resting":
                 self._give_up(flight, "not wanted any more")
@@ -101,7 +114,14 @@ class Flights:
             await asyncio.wait(self._tasks)
         for timer in self._timers.values():
             timer.cancel()
+        if self._desk is not None:
+            await self._desk.close()
         await self._carrier.close()
+
+    def _queue(self, flight: Flight) -> None:
+        flight.place = "waiting"
+        flight.line.waiting.append(flight)
+        asyncio.get_running_loop().call_soon(self._pump, flight.line.gate)
 
     def _pump(self, gate: Gate) -> None:
         """Send whatever the gate lets through now, second attempts first; come back when it will let through more."""
@@ -194,8 +214,13 @@ class Flights:
 
     def _settle_money(self, flight: Flight, how: Callable[[float | None], None]) -> None:
         for rich in self._till.settle(flight, how):
-            rich.line.waiting.append(rich)
-            asyncio.get_running_loop().call_soon(self._pump, rich.line.gate)
+            self._queue(rich)
+        if self._desk is not None:
+            asyncio.get_running_loop().call_soon(self._desk.money_back)
+
+    def _money_back(self) -> None:
+        for rich in self._till.rich():
+            self._queue(rich)
 
     def _end_if_broke(self) -> None:
         error = self._till.used_up(len(self._under_way))

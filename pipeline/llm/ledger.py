@@ -204,9 +204,16 @@ class Ledger:
 
         self._put(call, [(FINISH, row), (SPEND, (*who, *sums, *money)), *self._ended(call, end.lost)], durable)
 
-    def abandon(self, call: Call, lost: Sequence[str], done: Done) -> None:
-        """Note that a call that was sent ended without a final outcome; `lost` as in Finished."""
-        self._put(call, self._ended(call, lost), done)
+    def abandon(self, call: Call, lost: Sequence[str], done: Done, reserved: float | None = None) -> None:
+        """Note that a call that was sent ended without a final outcome.
+
+        Args:
+            call: which.
+            lost: as in Finished.
+            done: called once that is durable.
+            reserved: US dollars that each lost attempt costs at worst, where no intent says so: it went in a batch.
+        """
+        self._put(call, self._ended(call, lost, reserved), done)
 
     def close(self) -> None:
         """Write what is left and let go of the shards."""
@@ -217,8 +224,8 @@ class Ledger:
         self._shards.clear()
         self._lease.release()
 
-    def _ended(self, call: Call, lost: Sequence[str]) -> list[tuple[str, Sequence[Any]]]:
-        rows = [(call.key, self._run, call.entry, call.role, time.time(), why, call.key) for why in lost]
+    def _ended(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> list[tuple[str, Sequence[Any]]]:
+        rows = [(call.key, self._run, call.entry, call.role, time.time(), why, call.key, reserved) for why in lost]
         return [*((LOSE, row) for row in rows), ("DELETE FROM intents WHERE key = ?", (call.key,))]
 
     def _put(self, call: Call, statements: list[tuple[str, Sequence[Any]]], done: Done) -> None:

@@ -16,6 +16,8 @@ from pipeline.llm.servers import Server, completed_url, named_server, normalised
 TokenParam = Literal["max_tokens", "max_completion_tokens"]
 Transport = Literal["thin", "sdk"]
 
+Mode = Literal["online", "batch", "auto"]
+
 OPENAI_URL = "https://api.openai.com/v1"
 
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
@@ -41,6 +43,17 @@ MODEL_SCHEMA: dict[str, Any] = {
         "languages": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]{2,3}$"}},
         "small": {"type": "boolean"},
         "price": PRICE_SCHEMA,
+        "mode": {"enum": ["online", "batch", "auto"]},
+        "batch": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "completion_window": {"type": "string", "pattern": "^[1-9][0-9]*[hd]$"},
+                **dict.fromkeys(("lines", "bytes", "least", "attempts"), _COUNT),
+                "prefix": {"type": "string", "pattern": "^(/[A-Za-z0-9._-]+)*$"},
+                "poll": _POSITIVE,
+            },
+        },
         "concurrency": _COUNT,
         "requests_per_minute": _POSITIVE,
         "tokens_per_minute": _POSITIVE,
@@ -58,7 +71,10 @@ MODELS_SCHEMA: dict[str, Any] = {
 """JSON Schema of a recipe's `models:` block: role -> settings; see ModelSpec for what each means."""
 
 _RATES = ("requests_per_minute", "tokens_per_minute")
-_ENDPOINT = ("base_url", "server", "local", "api_key_env", "endpoint_name", "extra_headers", "concurrency", *_RATES)
+_ENDPOINT = (
+    *("base_url", "server", "local", "api_key_env", "endpoint_name", "extra_headers", "concurrency", *_RATES),
+    *("mode", "batch"),
+)
 _MODEL = ("model", "style", "languages", "small", "price", "token_param", "extra_body")
 
 
@@ -86,6 +102,8 @@ class ModelSpec:
         timeout: seconds that one attempt may take.
         deadline: seconds from the first attempt after which a call is not tried again.
         transport: `thin`, our own HTTP over kept connections, or `sdk`, the official client; both send the same bytes.
+        mode: `online` asks call by call, `batch` by the server's batch API, `auto` by batch where many calls wait.
+        batch: settings of batches, see `batch.terms.Terms`.
     """
 
     role: str
@@ -110,6 +128,8 @@ class ModelSpec:
     timeout: float = 300.0
     deadline: float = 900.0
     transport: Transport = "thin"
+    mode: Mode = "online"
+    batch: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
@@ -249,6 +269,9 @@ def _spec(role: str, settings: Mapping[str, Any]) -> ModelSpec:
     if settings.get("base_url") and settings.get("local"):
         raise UsageError(f"models.{role}: base_url and local exclude each other", "leave one of them out")
     if settings.get("local"):
+        if settings.get("mode") == "batch":
+            hint = "leave 'mode' out, or name a server that has one"
+            raise UsageError(f"models.{role}: the embedded model has no batch API (mode: batch)", hint)
         settings = _embedded(settings)
     else:
         settings = {**settings, "base_url": _url(role, settings)}

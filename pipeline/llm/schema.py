@@ -68,7 +68,7 @@ INTEND = "INSERT OR REPLACE INTO intents VALUES (?,?,?,?,?,?,?)"
 
 FINISH = f"INSERT INTO calls VALUES ({','.join('?' * len(CALL_FIELDS))})"
 
-LOSE = "INSERT INTO lost VALUES (?,?,?,?,?,?,(SELECT reserved FROM intents WHERE key = ?),0)"
+LOSE = "INSERT INTO lost VALUES (?,?,?,?,?,?,coalesce((SELECT reserved FROM intents WHERE key = ?),?),0)"
 
 SPEND = (
     f"INSERT INTO spending VALUES ({','.join('?' * (len(SPENDING_KEY) + len(SPENDING_SUMS)))}) "

@@ -32,6 +32,7 @@ class Server:
     json: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     models: tuple[Mapping[str, Any], ...] = ()
+    batch: Mapping[str, Any] = field(default_factory=dict)
 
     def rule(self, name: str, model: str) -> Any:
         """A setting as the last rule that matches this model has it, else the server's own."""

@@ -38,6 +38,10 @@ class Till:
             return []
         flight.holds = False
         how(flight.quote)
+        return self.rich()
+
+    def rich(self) -> list[Flight]:
+        """Those who are short no more."""
         left = self.purse.left if self.short else 0.0
         rich = [short for short in self.short if (short.quote or 0.0) <= left]
         for short in rich:

@@ -1,0 +1,1 @@
+"""Calls by the batch: OpenAI's files and batches endpoints, behind the same `ask` as single calls."""
