@@ -100,6 +100,10 @@ def _add_readers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     report = _add(commands, "report", "look:report", "show the funnel, the costs and sample rows of a run")
     report.add_argument("run", metavar="RUN")
 
+    batches = _add(commands, "batches", "batches:batches", "show the batches of a run at their servers, or stop them")
+    batches.add_argument("run", metavar="RUN")
+    batches.add_argument("--cancel", action="store_true", help="stop those under way; what is finished is kept")
+
     status = _add(commands, "status", "look:status", "show how far a run is")
     status.add_argument("run", metavar="RUN")
 
@@ -109,7 +113,7 @@ def _add_readers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     servers = _add(commands, "servers", "servers:servers", "list the known servers, or what a recipe's are taken for")
     servers.add_argument("recipe", type=Path, nargs="?", metavar="RECIPE")
     servers.add_argument("--set", action="append", default=[], metavar="ENTRY.KEY=VALUE")
-    for command in (show, explain, calls, report, status, stages, servers):
+    for command in (show, explain, calls, report, batches, status, stages, servers):
         command.add_argument("--json", action="store_true", help="print JSON")
         _add_outputs(command)
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pipeline import batching
 from pipeline.engine import CallEngine, Calls
-from pipeline.errors import UsageError
+from pipeline.errors import IncompleteError, UsageError
 from pipeline.llm.client import Client
 from pipeline.llm.models import ModelSpec, resolve_models
 from pipeline.llm.purse import unpriced
 from pipeline.recipe import Entry, Recipe
+from pipeline.stage import Stage
 
 REHEARSAL = "rehearsal"
 """Stands for the fake provider's address in ledger keys, since its port changes."""
@@ -107,6 +109,15 @@ class Models:
             if self.specs[role].price is None:
                 raise unpriced(self.specs[role])
 
+    def require_batchable(self, entry: Entry) -> None:
+        """Raise UsageError when an entry that cannot ask by batch would; asked of every entry before the first runs."""
+        if entry.model_roles:
+            batching.require_batchable(entry, self.specs)
+
+    def reach(self, entry: Entry) -> Stage:
+        """The entry's stage as it is run, see `batching.reach`."""
+        return batching.reach(entry, self.specs) if entry.model_roles else entry.stage
+
     def open(self, entry: Entry) -> Client:
         """What an entry asks; the first time starts servers and takes the ledger."""
         if self._idle:
@@ -146,8 +157,17 @@ class Models:
         """What all entries have used so far, and under `money` what the run has spent and may still spend."""
         return {} if self._calls is None else self._calls.usage().as_dict() | {"money": self._calls.money()}
 
+    def batches(self) -> dict[str, Any] | None:
+        """What is under way in batches, None when nothing is."""
+        return None if self._calls is None else self._calls.batches()
 
-_REHEARSED = ("model", "server", "style", "languages", "concurrency", "max_tokens")
+    def halt(self) -> None:
+        """Somebody asked the run to stop: it waits for no batch any more."""
+        if self._calls is not None:
+            self._calls.halt(IncompleteError("stopped on request", "run the same command again to go on"))
+
+
+_REHEARSED = ("model", "server", "style", "languages", "concurrency", "max_tokens", "mode", "batch")
 """What a rehearsal keeps of a model's settings."""
 
 
@@ -162,6 +182,9 @@ class _Nowhere:
 
     def send(self, call: Any) -> Any:
         raise AssertionError("nothing is sent that was not looked for")
+
+    def awaits(self, key: Any) -> None:
+        """Nothing was sent."""
 
     def release(self, keys: Any) -> None:
         """Nothing was sent."""

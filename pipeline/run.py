@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -19,7 +19,7 @@ from pipeline.errors import IncompleteError, SeedmillError, UsageError
 from pipeline.fingerprint import fingerprint
 from pipeline.models import Models
 from pipeline.recipe import Entry, Recipe
-from pipeline.stage import Outcome, Stream, Tools
+from pipeline.stage import DatasetStage, Outcome, Stream, Tools
 from pipeline.status import Status
 from pipeline.store import GROUP_ROWS, StageWriter, kept_hashes, read_manifest, stream, write_json
 
@@ -60,11 +60,13 @@ def execute(plan: Plan) -> list[dict[str, Any]]:
     for entry in plan.recipe.entries[: plan.last + 1]:
         plan.models.require_languages(entry)
         plan.models.require_prices(entry)
+        plan.models.require_batchable(entry)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with _alone(plan.folder):
         _tidy(plan)
         status = Status(plan.folder, [e.name for e in plan.recipe.entries[: plan.last + 1]], plan.watch)
         status.usage_from(plan.models.live_usage)
+        status.batches_from(plan.models.batches, plan.models.halt)
         try:
             manifests = _walk(plan, status)
         except (Exception, KeyboardInterrupt) as error:
@@ -155,7 +157,7 @@ def _outcomes(plan: Plan, status: Status, index: int, source: Stream) -> Iterato
         map=plan.engine.map,
         progress=lambda done, total: status.entry(index, done=done, **({} if total is None else {"total": total})),
     )
-    yield from entry.stage.run(source, tools)
+    yield from cast(DatasetStage, plan.models.reach(entry)).run(source, tools)
 
 
 class _NoModel:

@@ -156,7 +156,11 @@ class RowsStage(Protocol):
 
 
 class DatasetStage(Protocol):
-    """A stage that needs the whole stream; one process, which spreads its heavy parts itself."""
+    """A stage that needs the whole stream; one process, which spreads its heavy parts itself.
+
+    A stage whose `window` changes nothing of what it makes, since no record's requests depend on another record's
+    replies, says so with a class variable `batchable` that is True; then its requests may go in batches.
+    """
 
     scope: ClassVar[Literal["dataset"]]
 

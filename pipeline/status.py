@@ -28,6 +28,8 @@ class Status:
         self._running, self._stopping = threading.Event(), False
         self._running.set()
         self._usage: Callable[[], Mapping[str, Any]] = dict
+        self._batches: Callable[[], Mapping[str, Any] | None] = lambda: None
+        self._halt: Callable[[], None] = lambda: None
         self._state: dict[str, Any] = {
             "run": folder.name,
             "pid": os.getpid(),
@@ -49,6 +51,10 @@ class Status:
     def usage_from(self, usage: Callable[[], Mapping[str, Any]]) -> None:
         """Where the numbers of model calls come from, from now on."""
         self._usage = usage
+
+    def batches_from(self, batches: Callable[[], Mapping[str, Any] | None], halt: Callable[[], None]) -> None:
+        """Where batches under way are told, and what ends the waiting for them when somebody stops the run."""
+        self._batches, self._halt = batches, halt
 
     def checkpoint(self) -> None:
         """Called by the run wherever it may wait or end: waits while paused.
@@ -72,6 +78,8 @@ class Status:
         """A copy of the state, with the present usage."""
         with self._lock:
             state = deepcopy(self._state)
+        batches = self._batches()
+        state |= {} if batches is None else {"batches": dict(batches)}
         return state | {"usage": dict(self._usage()), "updated": time.time()}
 
     def _loop(self) -> None:
@@ -97,6 +105,8 @@ class Status:
         elif command in ("resume", "stop"):
             self._stopping = command == "stop"
             self._running.set()
+            if self._stopping:
+                self._halt()
         with self._lock:
             self._state["state"] = "running" if self._running.is_set() else "paused"
 

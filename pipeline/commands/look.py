@@ -90,6 +90,7 @@ def _exported(folder: Path) -> dict[str, Any] | None:
 
 def status(arguments: argparse.Namespace) -> int:
     """`seedmill status RUN`."""
+    from pipeline.report.batches import batches_text
     from pipeline.report.terminal import Lines
 
     read_run(arguments.outputs / arguments.run)
@@ -101,6 +102,8 @@ def status(arguments: argparse.Namespace) -> int:
         f"run {snapshot['run']}: {snapshot['state']}" + (f": {snapshot['message']}" if snapshot.get("message") else "")
     )
     print("\n".join(Lines.sentences(snapshot)))
+    if batches := batches_text(snapshot):
+        print(batches)
     return 0
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.llm.purse import dollars
+from pipeline.report.batches import batches_text
 
 LINE_EVERY = 10.0
 """Seconds between two progress lines of one entry when the output is not a terminal."""
@@ -132,6 +133,11 @@ def _money(money: Mapping[str, float | None]) -> list[str]:
 
 
 def _calls(snapshot: Mapping[str, Any]) -> str:
+    batches = batches_text(snapshot)
+    return _online(snapshot) + (f"; {batches}" if batches else "")
+
+
+def _online(snapshot: Mapping[str, Any]) -> str:
     usage = snapshot.get("usage") or {}
     if not usage.get("calls"):
         return ""

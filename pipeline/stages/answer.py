@@ -38,6 +38,7 @@ class Answer:
     """
 
     scope: ClassVar = "dataset"
+    batchable: ClassVar[bool] = True
 
     model: str = "default"
     system: str | None = None

@@ -69,6 +69,7 @@ class EvolInstruct:
     """
 
     scope: ClassVar[Literal["dataset"]] = "dataset"
+    batchable: ClassVar[bool] = True
 
     operators: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(OPERATORS, 1.0),

@@ -62,6 +62,7 @@ class Score:
     """
 
     scope: ClassVar = "dataset"
+    batchable: ClassVar[bool] = True
 
     model: str = "default"
     dimension: str = field(default="accuracy", metadata={"schema": {"pattern": r"^\w[\w -]*$"}})

@@ -50,6 +50,7 @@ class Translate:
     """
 
     scope: ClassVar = "dataset"
+    batchable: ClassVar[bool] = True
 
     to: str
     mode: Literal["translate", "regenerate"] = "translate"

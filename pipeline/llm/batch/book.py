@@ -45,7 +45,8 @@ class Entry:
     Attributes:
         token: our own name for it: in its file's name, and in the metadata that the server keeps.
         base_url: of its server.
-        access: how the server is reached beside that: `api_key_env`, and `extra_headers` read from the environment.
+        access: how the server is reached beside that: `api_key_env`, `server`, and the `extra_headers` that are read
+            from the environment.
         url: the endpoint of its lines.
         id: the server's name for it, once known.
         said: its state in the server's words.
@@ -81,7 +82,7 @@ class Entry:
 def entry_of(token: str, run: str, spec: ModelSpec, url: str) -> Entry:
     """A batch that is about to be planned."""
     named = {name: value for name, value in spec.extra_headers.items() if value.startswith("$")}
-    access = {"api_key_env": spec.api_key_env, "extra_headers": named}
+    access = {"api_key_env": spec.api_key_env, "extra_headers": named, "server": spec.server}
     now = time.time()
     return Entry(
         token=token,

@@ -11,7 +11,7 @@ from pipeline.llm.batch.terms import Terms
 from pipeline.llm.faults import Again, Answer, judge
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.reading import error_message
-from pipeline.llm.wire import without_secrets
+from pipeline.llm.wire import NO_KEY, headers_of, without_secrets
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -151,7 +151,7 @@ class BatchServer:
             spec = self._spec
             parts = urlsplit(spec.base_url)
             self._client = openai.OpenAI(
-                api_key=lambda: spec.api_key() or "none",
+                api_key=lambda: spec.api_key() or NO_KEY,
                 base_url=urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
                 default_query=dict(parse_qsl(parts.query)),
                 max_retries=0,
@@ -160,9 +160,7 @@ class BatchServer:
         return self._client
 
     def _headers(self) -> dict[str, str]:
-        spec = self._spec
-        name, key = spec.kind.key_header, spec.api_key()
-        return spec.headers() | ({name: key} if name and key else {})
+        return {name: value for name, value in headers_of(self._spec).items() if name != "Content-Type"}
 
     @contextmanager
     def _faults(self, known: bool = False) -> Iterator[None]:

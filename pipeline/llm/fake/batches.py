@@ -110,6 +110,11 @@ class Batches:
         self._tries: Counter[str] = Counter()
         self._lock = asyncio.Lock()
 
+    @property
+    def absent(self) -> bool:
+        """Whether this server has none of all this."""
+        return self._terms.absent
+
     def put(self, name: str, purpose: str, content: bytes) -> File:
         """Keep a file."""
         digest = hashlib.blake2b(content + str(len(self.files)).encode(), digest_size=12).hexdigest()
@@ -169,6 +174,9 @@ class Batches:
         terms, seen = self._terms, set()
         texts = content.splitlines()
         problems = batch.problems
+        reject = terms.reject
+        if reject is not None and len(self.batches) <= reject.get("batches", 1):
+            problems.append(_problem(reject["code"], reject.get("message", "Rejected."), reject.get("line")))
         if not texts:
             problems.append(_problem("empty_file", "The input file is empty."))
         if len(texts) > terms.max_lines or len(content) > terms.max_bytes:

@@ -26,6 +26,8 @@ class Books:
         method, (noun, id, tail) = request.method, found.groups() if found else (None, None, None)
         if noun == "models" and method == "GET" and tail is None:
             return self._models(id)
+        if noun in ("files", "batches") and self._batches.absent:
+            raise Objection(404, f"Invalid URL ({method} {request.path})")
         if noun == "files":
             return await self._files(request, method, id, tail)
         if noun == "batches" and method == "POST" and id is None:

@@ -72,6 +72,8 @@ class BatchTerms:
     max_lines: int = 50_000
     max_bytes: int = 200 * 1024 * 1024
     max_enqueued_tokens: int | None = None
+    absent: bool = False
+    reject: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -195,7 +195,8 @@ class Server:
         if found is None:
             return None
         path = cast(Path, found[1])
-        question = Question(path, {"method": request.method, "url": request.path}, self.script.seed)
+        body = {"method": request.method, "url": request.path, "input": f"{request.method} {request.path}"}
+        question = Question(path, body, self.script.seed)
         self._looks[question.key] += 1
         return choose(self.script.faults, question, self._looks[question.key])
 
