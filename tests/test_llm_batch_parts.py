@@ -109,7 +109,7 @@ def test_results_are_judged_as_single_calls_are() -> None:
             b'{"custom_id": 5}\n',
         ]
     )
-    found = {r.key: r for r in results(SPEC, content)}
+    found = {r.key: r for r in results(SPEC, content.decode())}
     assert set(found) == {"ok", "cut", "bad", "busy", "key", "half", "old"}
     outcomes = {key: r.verdict.outcome for key, r in found.items() if isinstance(r.verdict, Reading)}
     assert outcomes == {"ok": "ok", "cut": "length", "bad": "refused"}
