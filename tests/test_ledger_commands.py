@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.errors import SeedmillError
-from pipeline.llm import ledger_tools
+from pipeline.llm import ledger_tools, prune
 from pipeline.llm.body import Call, compose
 from pipeline.llm.fake.provider import FakeProvider
 from pipeline.llm.ledger import Finished, Ledger, Reader, ledger_facts
@@ -221,11 +221,11 @@ def test_prune_never_runs_beside_a_writer(tmp_path: Path) -> None:
     writer = Ledger(tmp_path, "busy", shards=[7])
     began = time.monotonic()
     with pytest.raises(SeedmillError, match="still in use by run 'busy'"):
-        ledger_tools.prune(tmp_path, Choice(run="a"), patience=0.2)
+        prune.prune(tmp_path, Choice(run="a"), patience=0.2)
     assert time.monotonic() - began < 5
     assert ledger_facts(tmp_path)["calls"] == 8
     writer.close()
-    assert ledger_tools.prune(tmp_path, Choice(run="a"), patience=0.2) == 8
+    assert prune.prune(tmp_path, Choice(run="a"), patience=0.2).calls == 8
 
 
 def test_a_newer_ledger_is_not_pruned(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_newer_ledger_is_not_pruned(tmp_path: Path) -> None:
     database.execute("PRAGMA user_version=99")
     database.close()
     with pytest.raises(SeedmillError, match="newer version"):
-        ledger_tools.prune(tmp_path, Choice(run="a"))
+        prune.prune(tmp_path, Choice(run="a"))
     assert rows_in(path) == 1
 
 

@@ -46,6 +46,13 @@ def facts_text(call: Mapping[str, Any]) -> str:
     return printable("\n".join(lines))
 
 
+def lost_text(attempt: Mapping[str, Any]) -> str:
+    """An attempt whose reply never came."""
+    return printable(
+        f"lost attempt, sent {moment(attempt['time'])} by run {attempt['run']}, maybe paid: {attempt['why']}"
+    )
+
+
 def call_text(call: Mapping[str, Any]) -> str:
     """A stored call whole: facts, every part of its request, the raw reply."""
     request = json.loads(call["request"])
