@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.commands.runs import closing, summary
-from pipeline.errors import UsageError
+from pipeline.errors import SeedmillError, UsageError
 from pipeline.models import ledger_folder
 from pipeline.report import history, rows
-from pipeline.run import read_run
+from pipeline.run import read_run, under_way
 from pipeline.store import read_manifest
 
 
@@ -92,8 +92,9 @@ def status(arguments: argparse.Namespace) -> int:
     """`seedmill status RUN`."""
     from pipeline.report.terminal import Lines
 
-    read_run(arguments.outputs / arguments.run)
-    snapshot = json.loads((arguments.outputs / arguments.run / "status.json").read_text(encoding="utf-8"))
+    folder = arguments.outputs / arguments.run
+    read_run(folder)
+    snapshot = _snapshot(folder)
     if arguments.json:
         print(json.dumps(snapshot, ensure_ascii=False, indent=1))
         return 0
@@ -102,6 +103,18 @@ def status(arguments: argparse.Namespace) -> int:
     )
     print("\n".join(Lines.sentences(snapshot)))
     return 0
+
+
+def _snapshot(folder: Path) -> dict[str, Any]:
+    """The last status of a run, which may have died without a word."""
+    try:
+        snapshot: dict[str, Any] = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise SeedmillError(f"{folder} has no status yet", "has the run begun?") from None
+    if snapshot["state"] in ("running", "paused") and not under_way(folder):
+        message = "its process is gone; run the same command again to go on"
+        snapshot |= {"state": "died", "message": message, "waiting_for": None}
+    return snapshot
 
 
 def stages(arguments: argparse.Namespace) -> int:
