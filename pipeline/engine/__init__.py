@@ -11,6 +11,7 @@ from pipeline.stage import Slice
 
 if TYPE_CHECKING:
     from pipeline.llm.models import ModelSpec
+    from pipeline.llm.standstill import Standstill
     from pipeline.llm.usage import Usage
 
 T = TypeVar("T")
@@ -34,6 +35,10 @@ class Calls(Exchange, Protocol):
 
     def usage(self, entry: str | None = None) -> "Usage":
         """What was used, by one entry or by all since the start."""
+        ...
+
+    def standstill(self) -> "Standstill | None":
+        """What everything waits for, when it is anything but a reply."""
         ...
 
     def close(self) -> None:
