@@ -14,8 +14,8 @@ from pipeline.llm.fake.provider import FakeProvider
 from pipeline.llm.ledger import Reader, ledger_facts
 from tests.disks import SmallDisk, small_disk
 from tests.kills import Trial
+from tests.ledgers import fill
 from tests.runs import RECIPES, ROOT, environment, made_bytes, seedmill
-from tests.test_ledger_commands import fill
 
 MB = 1024 * 1024
 

@@ -30,7 +30,7 @@ def show(arguments: argparse.Namespace) -> int:
         rows.read_rows(folder / entry["folder"], drops=arguments.drops, limit=arguments.n, reason=arguments.reason)
     )
     if arguments.json:
-        print(json.dumps([item | {"record": asdict(item["record"])} for item in found], ensure_ascii=False, indent=1))
+        print(rows.json_text([item | {"record": asdict(item["record"])} for item in found]))
         return 0
     what = "dropped" if arguments.drops else "kept"
     print(f"{entry['name']}: {entry['manifest'][what]:,} {what}, {len(found)} shown")
@@ -64,9 +64,9 @@ def explain(arguments: argparse.Namespace) -> int:
     ledger = ledger_folder(os.environ, arguments.outputs, rehearse=arguments.run.endswith("-rehearsal"))
     found = history.find(folder, read_run(folder), arguments.id, read_calls(ledger))
     if arguments.json:
-        print(json.dumps(history.as_json(found), ensure_ascii=False, indent=1))
+        print(rows.json_text(history.as_json(found)))
     else:
-        print(history.as_report(found))
+        print(rows.printable(history.as_report(found)))
     return 0
 
 
