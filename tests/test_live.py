@@ -12,7 +12,8 @@ from pipeline.llm.flight import Line
 from pipeline.llm.limits import Gate
 from pipeline.llm.standstill import Noticeboard, standstill
 from pipeline.pace import ETA_WINDOW, WINDOW, Pace
-from pipeline.report import live
+from pipeline.report import live, resumption
+from pipeline.report.funnel import Step
 from pipeline.report.terminal import Lines, picture
 from tests.scripted import spec_of
 
@@ -110,6 +111,27 @@ def test_silence_is_counted_from_the_last_reply_and_only_with_calls_in_flight() 
     assert told["quiet_seconds"] == 42
     assert live.waiting({"pace": told}) == "no reply for 42 s; still waiting"
     assert pace.note([entry(0)], usage(6, in_flight=0))["quiet_seconds"] == 0
+
+
+def test_an_endpoint_that_is_down_is_told_before_all_else() -> None:
+    down = {"usage": {"outages": ["a is down since 12 s", "b is down since 3 s"]}, "waiting_for": {"why": "x"}}
+    assert live.waiting(down) == "a is down since 12 s; b is down since 3 s"
+
+
+def test_what_a_run_found_is_told_whole_and_by_entry() -> None:
+    def step(name: str, **used: int) -> Step:
+        return Step(name, 1, 0, 1, 0, {}, {}, {}, {}, {"calls": 1, "new": 0, "reused": 0} | used, 1.0)
+
+    fresh = [step("a", new=5), step("b", new=7)]
+    assert resumption.at_end(fresh) == []
+    found = [step("a", reused=91, in_flight_found_at_open=2, new=3), step("b", new=141), step("c", calls=0)]
+    assert resumption.at_end(found) == [
+        "91 replies reused, 2 were in flight when the last process died "
+        "(maybe paid; 'seedmill ledger ls --lost' lists them), 144 new",
+        "  a: 91 replies reused, 2 were in flight when the last process died, 3 new",
+        "  b: 0 replies reused, 141 new",
+    ]
+    assert [item["entry"] for item in resumption.facts(found)] == ["a", "b"]
 
 
 def gated(**changes: Any) -> Line:

@@ -61,7 +61,9 @@ def money(usage: Mapping[str, Any]) -> str:
 
 
 def waiting(snapshot: Mapping[str, Any]) -> str | None:
-    """What everything waits for, or how long nothing has come; None while all goes on."""
+    """What is down, what everything waits for, or how long nothing has come; None while all goes on."""
+    if outages := (snapshot.get("usage") or {}).get("outages"):
+        return "; ".join(map(str, outages))
     standing = snapshot.get("waiting_for")
     if standing:
         seconds = standing.get("seconds")
