@@ -2,12 +2,15 @@
 
 import argparse
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from pipeline.errors import SeedmillError
+from pipeline.errors import SeedmillError, no_room
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -32,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (as with `| head`); point stdout elsewhere so that the interpreter's last flush is quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        sentence = no_room(error, error.filename or "a file")
+        if sentence is None:
+            raise
+        print(f"seedmill: {sentence}", file=sys.stderr)
+        return sentence.exit_code
 
 
 def _read_dotenv() -> None:
@@ -127,6 +136,8 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
     ls = _add(actions, "ls", "ledger:ls", "list calls, newest first")
     ls.add_argument("-n", type=_positive, default=20, metavar="N", help="how many (default 20)")
+    ls.add_argument("--skip", type=_count, default=0, metavar="N", help="leave out the newest N: the next page")
+    ls.add_argument("--lost", action="store_true", help="attempts that were sent and never answered, instead")
 
     show = _add(actions, "show", "ledger:show", "show a call's request and raw reply as they are stored")
     show.add_argument("key", metavar="KEY", help="its key or the beginning of it")
@@ -134,16 +145,22 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     prune = _add(actions, "prune", "ledger:prune", "take calls out for good; says what would go until --yes is given")
     prune.add_argument("--run", metavar="NAME", help="only calls that this run made")
     prune.add_argument("--older-than", type=_days, metavar="DAYS", help="only calls that finished longer ago")
+    prune.add_argument("--entry", metavar="ENTRY", help="only calls of this entry")
     prune.add_argument("--outcome", metavar="OUTCOME", help="only calls that ended so")
-    prune.add_argument("--yes", action="store_true", help="do it")
+    doing = prune.add_mutually_exclusive_group()
+    doing.add_argument("--dry-run", action="store_true", help="say what would go; so does leaving --yes out")
+    doing.add_argument("--yes", action="store_true", help="do it")
 
     export = _add(actions, "export", "ledger:export", "write calls to a file, oldest first, one JSON object a line")
-    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .jsonl or .jsonl.gz file")
-    for command in (ls, export):
+    export.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="a .jsonl or .jsonl.gz file, or -"
+    )
+    for command in (stats, ls, export):
         command.add_argument("--run", metavar="NAME", help="only calls that this run made")
         command.add_argument("--entry", metavar="ENTRY", help="only calls of this entry")
         command.add_argument("--model", metavar="MODEL", help="only calls that this model answered")
         command.add_argument("--outcome", metavar="OUTCOME", help="only calls that ended so, such as ok or length")
+        command.add_argument("--since", type=_moment, metavar="TIME", help="a span (30m, 2h, 7d) or a date, in UTC")
     reconcile = _add(
         actions,
         "reconcile",
@@ -245,6 +262,25 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
+def _moment(text: str) -> float:
+    """Seconds since 1970 of a span that ends now, or of a date."""
+    span = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text)
+    if span is not None:
+        return time.time() - float(span[1]) * {"m": 60, "h": 3600, "d": 86_400}[span[2]]
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a span such as 30m, 2h or 7d, or a date such as 2026-07-01") from None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def _days(text: str) -> float:

@@ -1,8 +1,8 @@
 """The models of one run: resolved from recipe and environment, opened when first asked, closed at the end."""
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,13 @@ from typing import Any
 from pipeline import batching
 from pipeline.engine import CallEngine, Calls
 from pipeline.errors import IncompleteError, UsageError
+from pipeline.llm import ledger_tools
 from pipeline.llm.client import Client
+from pipeline.llm.lease import patience_of, whole_ledger
+from pipeline.llm.ledger_tools import Choice
 from pipeline.llm.models import ModelSpec, resolve_models
 from pipeline.llm.purse import unpriced
+from pipeline.llm.standstill import Noticeboard, Standstill
 from pipeline.recipe import Entry, Recipe
 from pipeline.stage import Stage
 
@@ -55,6 +59,7 @@ class Models:
         self._engine: CallEngine | None = None
         self._calls: Calls | None = None
         self._served: Mapping[str, ModelSpec] = {}
+        self._opening = Noticeboard()
 
     def __enter__(self) -> "Models":
         return self
@@ -130,6 +135,9 @@ class Models:
     def _start(self) -> None:
         assert self._engine is not None
         specs: Mapping[str, ModelSpec] = self.specs
+        with self._said("the ledger is opened"):
+            lease = whole_ledger(self._ledger, self._run, patience_of(self._environ), self._somebody_else)
+            self._stack.enter_context(lease)
         if self._rehearse:
             from pipeline.llm.fake.provider import FakeProvider
 
@@ -137,17 +145,34 @@ class Models:
             specs = {role: replace(spec, base_url=provider.url) for role, spec in specs.items()}
         from pipeline.llm.local import serving
 
-        self._served = self._stack.enter_context(serving(specs))
-        self._ledger.mkdir(parents=True, exist_ok=True)
-        self._calls = self._engine.calls(self._served, self._ledger, self._run, self._notice)
+        with self._said("the embedded model is loaded" if any(spec.local for spec in specs.values()) else None):
+            self._served = self._stack.enter_context(serving(specs))
+        with self._said("the ledger is opened"):
+            self._calls = self._engine.calls(self._served, self._ledger, self._run, self._somebody_else)
         self._stack.callback(self._calls.close)
         self._calls.spend_at_most(self._recipe.budget_usd)
-        found = self._calls.usage().in_flight_found_at_open
-        if found:
-            self._notice(
-                f"when the last run on this ledger died, {found} calls were in flight: they may have been paid, "
-                "their replies are lost, and they are asked again where they are needed"
-            )
+        finished = ledger_tools.count(self._ledger, Choice(run=self._run))
+        lost = self._calls.usage().in_flight_found_at_open
+        if finished or lost:
+            self._notice(_resuming(self._run, finished, lost))
+
+    @contextmanager
+    def _said(self, why: str | None) -> Iterator[None]:
+        """Let whoever watches know what takes so long."""
+        if why is not None:
+            self._opening.put("opening", why)
+        yield
+        self._opening.remove("opening")
+
+    def _somebody_else(self, sentence: str) -> None:
+        """Another run holds the ledger."""
+        patience = patience_of(self._environ)
+        self._opening.put("opening", sentence, patience)
+        self._notice(f"{sentence}; waiting for it up to {patience:.0f} s (LEDGER_PATIENCE)")
+
+    def standstill(self) -> Standstill | None:
+        """What everything waits for, when it is anything but a reply."""
+        return self._opening.read() or (None if self._calls is None else self._calls.standstill())
 
     def usage(self, entry: str | None = None) -> dict[str, Any]:
         """Calls, tokens and money so far, of one entry or of all; empty before the first call."""
@@ -165,6 +190,19 @@ class Models:
         """Somebody asked the run to stop: it waits for no batch any more."""
         if self._calls is not None:
             self._calls.halt(IncompleteError("stopped on request", "run the same command again to go on"))
+
+
+def _resuming(run: str, finished: int, lost: int) -> str:
+    """What a run is told that finds work of its own in the ledger, or calls that were left in flight."""
+    parts = []
+    if finished:
+        calls = "1 finished call" if finished == 1 else f"{finished:,} finished calls"
+        parts.append(f"the ledger holds {calls} of run '{run}', to be reused where they are needed")
+    if lost:
+        calls = "1 call was" if lost == 1 else f"{lost:,} calls were"
+        lists = "'seedmill ledger ls --lost' lists them"
+        parts.append(f"{calls} in flight when the last process died (maybe paid; {lists})")
+    return "; ".join(parts)
 
 
 _REHEARSED = ("model", "server", "style", "languages", "concurrency", "max_tokens", "mode", "batch")

@@ -15,7 +15,7 @@ from typing import Any, cast
 import polars as pl
 
 from pipeline.engine import Engine
-from pipeline.errors import IncompleteError, SeedmillError, UsageError
+from pipeline.errors import IncompleteError, SeedmillError, UsageError, no_room
 from pipeline.fingerprint import fingerprint
 from pipeline.models import Models
 from pipeline.recipe import Entry, Recipe
@@ -65,14 +65,15 @@ def execute(plan: Plan) -> list[dict[str, Any]]:
     with _alone(plan.folder):
         _tidy(plan)
         status = Status(plan.folder, [e.name for e in plan.recipe.entries[: plan.last + 1]], plan.watch)
-        status.usage_from(plan.models.live_usage)
+        status.calls_from(plan.models.live_usage, plan.models.standstill)
         status.batches_from(plan.models.batches, plan.models.halt)
         try:
             manifests = _walk(plan, status)
         except (Exception, KeyboardInterrupt) as error:
+            known = (no_room(error, plan.folder) if isinstance(error, OSError) else None) or error
             kind = "incomplete" if isinstance(error, IncompleteError) else "failed"
-            status.close(kind, str(error) or type(error).__name__)
-            raise
+            status.close(kind, str(known) or type(known).__name__)
+            raise known from (None if known is error else error)
         status.close("done")
     return manifests
 
@@ -267,6 +268,18 @@ def _alone(folder: Path) -> Iterator[None]:
                 "wait for it, or give this one another name with --run",
             ) from None
         yield
+
+
+def under_way(folder: Path) -> bool:
+    """Whether a process makes this run right now; status.json alone cannot tell, since kill -9 writes nothing."""
+    try:
+        with (folder / ".lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A run as others see it: status.json, written about once a second, and control.json, which they write to steer it."""
 
+import contextlib
 import json
 import os
 import threading
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import IncompleteError
+from pipeline.llm.standstill import Standstill
+from pipeline.pace import Pace
 from pipeline.store import write_json
 
 PERIOD = 1.0
@@ -30,6 +33,8 @@ class Status:
         self._usage: Callable[[], Mapping[str, Any]] = dict
         self._batches: Callable[[], Mapping[str, Any] | None] = lambda: None
         self._halt: Callable[[], None] = lambda: None
+        self._standstill: Callable[[], Standstill | None] = lambda: None
+        self._pace = Pace()
         self._state: dict[str, Any] = {
             "run": folder.name,
             "pid": os.getpid(),
@@ -48,9 +53,9 @@ class Status:
         if "state" in changes:
             self._publish()
 
-    def usage_from(self, usage: Callable[[], Mapping[str, Any]]) -> None:
-        """Where the numbers of model calls come from, from now on."""
-        self._usage = usage
+    def calls_from(self, usage: Callable[[], Mapping[str, Any]], standstill: Callable[[], Standstill | None]) -> None:
+        """Where the numbers of model calls, and what they all wait for, come from from now on."""
+        self._usage, self._standstill = usage, standstill
 
     def batches_from(self, batches: Callable[[], Mapping[str, Any] | None], halt: Callable[[], None]) -> None:
         """Where batches under way are told, and what ends the waiting for them when somebody stops the run."""
@@ -75,12 +80,14 @@ class Status:
         self._publish()
 
     def snapshot(self) -> dict[str, Any]:
-        """A copy of the state, with the present usage."""
+        """A copy of the state, with the present usage, pace and what is waited for."""
         with self._lock:
             state = deepcopy(self._state)
-        batches = self._batches()
+        usage, standing, batches = dict(self._usage()), self._standstill(), self._batches()
+        pace = self._pace.note(state["entries"], usage, paused=state["state"] == "paused")
+        waiting_for = None if standing is None or state["state"] != "running" else standing.as_dict()
         state |= {} if batches is None else {"batches": dict(batches)}
-        return state | {"usage": dict(self._usage()), "updated": time.time()}
+        return state | {"usage": usage, "pace": pace, "waiting_for": waiting_for, "updated": time.time()}
 
     def _loop(self) -> None:
         while not self._wake.wait(PERIOD):
@@ -90,7 +97,9 @@ class Status:
     def _publish(self) -> None:
         with self._writing:
             state = self.snapshot()
-            write_json(self._folder / "status.json", state)
+            # A disk that is full for a moment is no reason to stop being watched and steered.
+            with contextlib.suppress(OSError):
+                write_json(self._folder / "status.json", state)
             self._watch(state)
 
     def _obey(self) -> None:

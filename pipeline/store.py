@@ -1,5 +1,6 @@
 """A stage directory: parquet shards of kept records and drops, and a manifest; whole or absent."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ class ShardWriter:
         self._schema: pa.Schema = pl.DataFrame(schema=schema).to_arrow(compat_level=_OLDEST).schema
         self._waiting = pl.DataFrame(schema=schema)
         self._writer: Any = None
+        self._sink: Any = None
         self._in_shard = 0
         self.rows = 0
         self.files: list[Path] = []
@@ -51,8 +53,10 @@ class ShardWriter:
         if self._writer is None:
             path = self._folder / f"{self._prefix}-{len(self.files):05d}.parquet"
             self.files.append(path)
+            # A handle of our own: on a full disk it is what must be let go of before the space is really free again.
+            self._sink = pa.OSFile(str(path), "wb")
             self._writer = pq.ParquetWriter(
-                path, self._schema, compression="zstd", compression_level=3, version="2.6", write_statistics=True
+                self._sink, self._schema, compression="zstd", compression_level=3, version="2.6", write_statistics=True
             )
             self._in_shard = 0
         table = frame.rechunk().to_arrow(compat_level=_OLDEST).combine_chunks()
@@ -60,16 +64,28 @@ class ShardWriter:
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
         self._in_shard += frame.height
         if self._in_shard >= self._shard_rows:
-            self._writer.close()
-            self._writer = None
+            self._end_shard()
 
     def close(self) -> None:
         """Write what is waiting; an empty stream still becomes one empty file, so that readers find the schema."""
         if self._waiting.height or not self.files:
             self._write_group(self._waiting)
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            self._end_shard()
+
+    def abandon(self) -> None:
+        """Let go of a file that is not going to be whole."""
+        if self._writer is not None:
+            self._writer.is_open = False  # or its destructor would still write to it
+        if self._sink is not None:
+            with contextlib.suppress(OSError):
+                self._sink.close()
+        self._writer = self._sink = None
+
+    def _end_shard(self) -> None:
+        self._writer.close()
+        self._sink.close()
+        self._writer = self._sink = None
 
 
 class StageWriter:
@@ -135,6 +151,8 @@ class StageWriter:
 
     def discard(self) -> None:
         """Leave no trace."""
+        self._kept.abandon()
+        self._drops.abandon()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 
@@ -152,8 +170,12 @@ def sha256_of(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON by rename, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def replace_folder(temporary: Path, final: Path) -> None:

@@ -2,31 +2,22 @@
 
 import gzip
 import json
-import shutil
 import sqlite3
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from pipeline.__main__ import main
 from pipeline.errors import SeedmillError
-from pipeline.llm import ledger_tools
-from pipeline.llm.body import Call, compose
-from pipeline.llm.fake.provider import FakeProvider
-from pipeline.llm.ledger import Finished, Ledger, Reader, ledger_facts
+from pipeline.llm import ledger_export, ledger_tools, prune
+from pipeline.llm.ledger import Ledger, Reader, ledger_facts
 from pipeline.llm.ledger_tools import Choice
-from pipeline.llm.reading import read_reply
-from pipeline.llm.request import Request
-from tests.runs import RECIPES, environment, seedmill
-from tests.scripted import said, spec_of
-
-HOSTILE = "\x1b[2J\x9b31m \u202e end"
-COLUMNS = ("key", "request", "reply", "outcome", "run", "entry", "model", "time")
+from tests.ledgers import COLUMNS, HOSTILE, Told, call_of, fill, make_run, rows_of
 
 
 @pytest.fixture(autouse=True)
@@ -36,72 +27,12 @@ def no_other_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("outputs")
-    with FakeProvider(own_process=True) as provider:
-        env = environment(LLM_BASE_URL=provider.url, LLM_MODEL="fake", LLM_API_KEY="sk-x")
-        options = ("--outputs", folder, "--engine", "local", "--quiet", "--to", "evol-instruct")
-        done = seedmill("run", RECIPES / "whole.yaml", *options, "--set", "self-instruct.target=4", env=env)
-        assert done.returncode == 0, done.stderr
-    return folder
-
-
-def rows_of(ledger: Path) -> list[dict[str, Any]]:
-    """Every stored call, read without any of our code."""
-    found = []
-    for path in sorted(ledger.glob("shard-*.sqlite")):
-        database = sqlite3.connect(path)
-        found += [
-            dict(zip(COLUMNS, row, strict=True)) for row in database.execute(f"SELECT {', '.join(COLUMNS)} FROM calls")
-        ]
-        database.close()
-    return found
-
-
-class Told:
-    """Runs commands in this process and gives back what they print."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def text(self, *words: object, code: int = 0) -> str:
-        self._capsys.readouterr()
-        assert main([str(word) for word in words]) == code
-        said = self._capsys.readouterr()
-        assert code == 0 or not said.out
-        return said.out if code == 0 else said.err
-
-    def json(self, *words: object) -> Any:
-        return json.loads(self.text(*words, "--json"))
+    return make_run(tmp_path_factory.mktemp("outputs"))
 
 
 @pytest.fixture
 def told(capsys: pytest.CaptureFixture[str]) -> Told:
     return Told(capsys)
-
-
-def call_of(number: int, entry: str = "answer", text: str = "number") -> Call:
-    return compose(spec_of(), Request(prompt=f"{text} {number}"), entry)
-
-
-def fill(
-    folder: Path,
-    run: str,
-    numbers: range,
-    *,
-    cost: float | None = 0.25,
-    text: str = "Blue.",
-    lost: tuple[str, ...] = (),
-    entry: str = "answer",
-) -> None:
-    """Store calls as a run does."""
-    ledger = Ledger(folder, run)
-    for number in numbers:
-        over = threading.Event()
-        body = said(text).data.decode()
-        end = Finished(body=body, reading=read_reply(body), cost=cost, sends=1 + len(lost), ms=5, lost=lost)
-        ledger.finish(call_of(number, entry), "m", end, lambda error, over=over: over.set())
-        assert over.wait(20)
-    ledger.close()
 
 
 def test_stats_are_the_sums_of_what_is_stored(made: Path, told: Told) -> None:
@@ -133,7 +64,7 @@ def test_stats_tell_known_money_from_unknown_and_name_what_may_have_been_paid(tm
     assert facts["in_flight"] == [{"run": "b", "entry": "answer", "calls": 1}]
     assert facts["lost"] == [{"run": "b", "why": "timeout", "attempts": 2}]
     text = told.text("ledger", "stats", "--outputs", tmp_path)
-    assert "$0.750000 + 2 unknown" in text
+    assert "$0.75 + 2 unknown" in text
     assert "1 of run 'b', entry 'answer'" in text
     assert "2 of run 'b': timeout" in text
     unfinished = told.text("ledger", "show", call_of(9).key[:16], "--outputs", tmp_path, code=2)
@@ -153,6 +84,116 @@ def test_ls_is_newest_first_and_its_filters_choose(made: Path, told: Told) -> No
     assert told.json("ledger", "ls", "--outputs", made, "--model", "other") == []
     assert told.json("ledger", "ls", "--outputs", made, "--outcome", "length") == []
     assert found[0]["key"][:12] in told.text("ledger", "ls", "-n", 1, "--outputs", made)
+
+
+def test_ls_gives_pages_and_a_span_of_time(tmp_path: Path, told: Told) -> None:
+    fill(tmp_path / "ledger", "a", range(25))
+    everything = told.json("ledger", "ls", "-n", 99, "--outputs", tmp_path)
+    assert len(everything) == 25
+    pages = [told.json("ledger", "ls", "-n", 10, "--skip", skip, "--outputs", tmp_path) for skip in (0, 10, 20, 30)]
+    assert [len(page) for page in pages] == [10, 10, 5, 0]
+    assert [call for page in pages for call in page] == everything
+    assert told.text("ledger", "ls", "-n", 10, "--skip", 10, "--outputs", tmp_path).endswith("more: add --skip 20\n")
+    assert "more" not in told.text("ledger", "ls", "-n", 10, "--skip", 15, "--outputs", tmp_path)
+    middle = everything[12]["time"]
+    since = datetime.fromtimestamp(middle, UTC).isoformat()
+    later = told.json("ledger", "ls", "-n", 99, "--since", since, "--outputs", tmp_path)
+    assert later == [call for call in everything if call["time"] >= datetime.fromisoformat(since).timestamp()]
+    assert told.json("ledger", "ls", "-n", 99, "--since", "1h", "--outputs", tmp_path) == everything
+    assert told.json("ledger", "stats", "--since", "2999-01-01", "--outputs", tmp_path)["total"]["calls"] == 0
+    for wrong in ("yesterday", "3 h", "-1d"):
+        with pytest.raises(SystemExit):
+            main(["ledger", "ls", f"--since={wrong}", "--outputs", str(tmp_path)])
+
+
+def test_every_lost_attempt_and_every_call_in_flight_is_listed(tmp_path: Path, told: Told) -> None:
+    fill(tmp_path / "ledger", "a", range(3), lost=("timeout", "connection broken"))
+    ledger = Ledger(tmp_path / "ledger", "b")
+    over = threading.Event()
+    ledger.intend(call_of(9), lambda error: over.set(), reserved=0.002, lost=["timeout"])
+    assert over.wait(20)
+    found = told.json("ledger", "ls", "--lost", "-n", 99, "--outputs", tmp_path)
+    assert Counter((a["run"], a["why"]) for a in found) == {
+        ("a", "timeout"): 3,
+        ("a", "connection broken"): 3,
+        ("b", "in flight"): 1,
+        ("b", "timeout"): 1,
+    }
+    assert [attempt["time"] for attempt in found] == sorted((a["time"] for a in found), reverse=True)
+    assert {attempt["key"] for attempt in found[:2]} == {call_of(9).key}
+    assert [attempt["reserved"] for attempt in found[:2]] == [0.002, 0.002]
+    assert told.json("ledger", "ls", "--lost", "-n", 99, "--run", "a", "--outputs", tmp_path) == found[2:]
+    assert told.json("ledger", "ls", "--lost", "-n", 2, "--skip", 3, "--outputs", tmp_path) == found[3:5]
+    assert "no model and no outcome" in told.text(
+        "ledger", "ls", "--lost", "--model", "m", "--outputs", tmp_path, code=2
+    )
+    text = told.text("ledger", "ls", "--lost", "--outputs", tmp_path)
+    assert "in flight" in text
+    assert "$0.002" in text
+    ledger.close()
+    Ledger(tmp_path / "ledger", "c").close()
+    again = told.json("ledger", "ls", "--lost", "-n", 99, "--run", "b", "--outputs", tmp_path)
+    assert {attempt["why"] for attempt in again} == {"timeout", "the process died"}
+    key = call_of(0).key
+    assert [attempt["why"] for attempt in told.json("ledger", "show", key, "--outputs", tmp_path)["lost"]] == [
+        "timeout",
+        "connection broken",
+    ]
+    assert "maybe paid: connection broken" in told.text("ledger", "show", key, "--outputs", tmp_path)
+
+
+def test_a_ledger_of_version_1_is_read_as_it_is(tmp_path: Path, told: Told) -> None:
+    """Read-only commands change no file, so they meet the tables of earlier programs."""
+    fill(tmp_path / "ledger", "a", range(5), lost=("timeout",))
+    for path in (tmp_path / "ledger").glob("*.sqlite"):
+        database = sqlite3.connect(path)
+        database.executescript(
+            "DROP INDEX calls_by_time; DROP TABLE spending; ALTER TABLE lost DROP COLUMN reserved; "
+            "ALTER TABLE lost DROP COLUMN resolved; ALTER TABLE intents DROP COLUMN reserved; "
+            "ALTER TABLE intents DROP COLUMN lost; PRAGMA user_version=1;"
+        )
+        database.close()
+    assert told.json("ledger", "stats", "--outputs", tmp_path)["total"]["calls"] == 5
+    assert len(told.json("ledger", "ls", "--outputs", tmp_path)) == 5
+    assert len(told.json("ledger", "ls", "--lost", "--outputs", tmp_path)) == 5
+    assert told.json("ledger", "show", call_of(1).key, "--outputs", tmp_path)["lost"]
+    fill(tmp_path / "ledger", "a", range(5, 6))
+    assert len(told.json("ledger", "ls", "--lost", "--outputs", tmp_path)) == 5
+    assert len(told.json("ledger", "ls", "--outputs", tmp_path)) == 6
+
+
+def plan_of(path: Path, sql: str) -> str:
+    database = sqlite3.connect(path)
+    plan = " / ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}"))
+    database.close()
+    return plan
+
+
+def test_lists_and_sums_never_touch_the_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every query of stats, ls and export's order is answered from the index alone, and none sorts a whole ledger."""
+    fill(tmp_path, "a", range(20))
+    asked: list[str] = []
+    real = sqlite3.connect
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        database = real(*arguments, **options)
+        database.set_trace_callback(asked.append)
+        return database
+
+    monkeypatch.setattr("pipeline.llm.ledger_tools.sqlite3.connect", connect)
+    choice = Choice(run="a", outcome="ok", since=1.0)
+    ledger_tools.newest(tmp_path, choice, 5)
+    ledger_tools.newest(tmp_path, Choice(), 5)
+    ledger_tools.tally(tmp_path, ("model", "outcome", "run"), Choice())
+    ledger_tools.count(tmp_path, choice)
+    ledger_export.export(tmp_path, choice, tmp_path / "x.jsonl")
+    monkeypatch.undo()
+    queries = {sql for sql in asked if "FROM calls" in sql and "WHERE key =" not in sql}
+    assert len(queries) >= 5
+    for sql in queries:
+        plan = plan_of(tmp_path / "shard-0.sqlite", sql)
+        assert "COVERING INDEX calls_by_time" in plan, (sql, plan)
+        assert "USE TEMP B-TREE FOR ORDER BY" not in plan, (sql, plan)
 
 
 def test_show_prints_what_is_stored_and_a_beginning_must_be_enough(made: Path, told: Told) -> None:
@@ -198,16 +239,24 @@ def test_prune_takes_what_it_said_and_leaves_the_rest_readable(tmp_path: Path, t
     fill(ledger, "b", range(40, 50))
     size = ledger_tools.size_on_disk(ledger)
     assert "needs to know what" in told.text("ledger", "prune", "--yes", "--outputs", tmp_path, code=2)
-    dry = told.text("ledger", "prune", "--run", "a", "--outputs", tmp_path)
+    dry = told.text("ledger", "prune", "--run", "a", "--dry-run", "--outputs", tmp_path)
     assert dry.startswith("40 calls would go")
+    assert dry == told.text("ledger", "prune", "--run", "a", "--outputs", tmp_path)
+    about = told.json("ledger", "prune", "--run", "a", "--outputs", tmp_path)["bytes"]
     assert ledger_facts(ledger)["calls"] == 50
-    for nothing in (("--older-than", "1"), ("--outcome", "length"), ("--run", "a", "--outcome", "length")):
+    for nothing in (
+        ("--older-than", "1"),
+        ("--outcome", "length"),
+        ("--entry", "other"),
+        ("--run", "a", "--outcome", "length"),
+    ):
         assert told.json("ledger", "prune", *nothing, "--yes", "--outputs", tmp_path)["calls"] == 0
     done = told.json(
         "ledger", "prune", "--run", "a", "--outcome", "ok", "--older-than", 0, "--yes", "--outputs", tmp_path
     )
     assert done["calls"] == 40
     assert done["bytes_freed"] == size - ledger_tools.size_on_disk(ledger) > 40 * 2000
+    assert 0.5 * done["bytes_freed"] < about < 2 * done["bytes_freed"]
     assert ledger_facts(ledger) == {"calls": 10, "intents": 0, "lost": 40}
     reader = Reader(ledger)
     assert reader.find(call_of(0).key) is None
@@ -221,11 +270,11 @@ def test_prune_never_runs_beside_a_writer(tmp_path: Path) -> None:
     writer = Ledger(tmp_path, "busy", shards=[7])
     began = time.monotonic()
     with pytest.raises(SeedmillError, match="still in use by run 'busy'"):
-        ledger_tools.prune(tmp_path, Choice(run="a"), patience=0.2)
+        prune.prune(tmp_path, Choice(run="a"), patience=0.2)
     assert time.monotonic() - began < 5
     assert ledger_facts(tmp_path)["calls"] == 8
     writer.close()
-    assert ledger_tools.prune(tmp_path, Choice(run="a"), patience=0.2) == 8
+    assert prune.prune(tmp_path, Choice(run="a"), patience=0.2).calls == 8
 
 
 def test_a_newer_ledger_is_not_pruned(tmp_path: Path) -> None:
@@ -235,7 +284,7 @@ def test_a_newer_ledger_is_not_pruned(tmp_path: Path) -> None:
     database.execute("PRAGMA user_version=99")
     database.close()
     with pytest.raises(SeedmillError, match="newer version"):
-        ledger_tools.prune(tmp_path, Choice(run="a"))
+        prune.prune(tmp_path, Choice(run="a"))
     assert rows_in(path) == 1
 
 
@@ -270,54 +319,3 @@ def test_a_missing_or_damaged_ledger_is_a_sentence(tmp_path: Path, told: Told, m
         path.write_bytes(b"not a database at all" * 100)
     assert "cannot be read" in told.text("ledger", "stats", "--outputs", tmp_path, code=1)
     assert "is damaged" in told.text("ledger", "prune", "--run", "a", "--yes", "--outputs", tmp_path, code=1)
-
-
-@pytest.mark.parametrize("kind", ["kept", "drops"])
-def test_calls_of_a_row_are_its_exact_prompts_and_raw_replies(made: Path, told: Told, kind: str) -> None:
-    entry = {"kept": "02-evol-instruct", "drops": "01-self-instruct"}[kind]
-    rows = pl.read_parquet(made / "whole" / entry / f"{kind}-*.parquet").to_dicts()
-    row = next(row for row in rows if row["calls"])
-    stored = {r["key"]: r for r in rows_of(made / "ledger")}
-    facts = told.json("calls", "whole", row["id"], "--outputs", made)
-    assert [call["key"] for call in facts["calls"]] == row["calls"]
-    assert facts["entries"][-1]["kept"] == (kind == "kept")
-    text = told.text("calls", "whole", row["id"][:16], "--outputs", made)
-    for call in facts["calls"]:
-        own = stored[call["key"]]
-        assert (call["request"], call["reply"]) == (json.loads(own["request"]), own["reply"])
-        assert f"replied:\n{own['reply']}" in text
-        for message in call["request"]["messages"]:
-            assert f"[{message['role']}]\n{message['content']}\n" in text
-    if kind == "drops":
-        assert f"self-instruct: dropped: {row['reason']}" in text
-
-
-def test_calls_of_a_run_agree_with_manifests_and_ledger(made: Path, told: Told) -> None:
-    facts = told.json("calls", "whole", "--outputs", made)
-    assert [item["entry"] for item in facts["entries"]] == ["self-instruct", "evol-instruct"]
-    stored = Counter(row["entry"] for row in rows_of(made / "ledger"))
-    for item in facts["entries"]:
-        manifest = json.loads(next((made / "whole").glob(f"[0-9][0-9]-{item['entry']}/manifest.json")).read_text())
-        assert item["usage"] == manifest["usage"]
-        assert item["ledger"]["calls"] == item["ledger"]["outcomes"]["ok"] == stored[item["entry"]]
-    text = told.text("calls", "whole", "--outputs", made)
-    assert "evol-instruct" in text
-    assert f"{stored['evol-instruct']:,} ok" in text
-
-
-def test_calls_of_rows_survive_pruning_as_missing(made: Path, tmp_path: Path, told: Told) -> None:
-    shutil.copytree(made, tmp_path / "o")
-    done = told.json("ledger", "prune", "--run", "whole", "--yes", "--outputs", tmp_path / "o")
-    assert done["calls"] > 10
-    row = pl.read_parquet(tmp_path / "o" / "whole" / "02-evol-instruct" / "kept-*.parquet").to_dicts()[-1]
-    facts = told.json("calls", "whole", row["id"], "--outputs", tmp_path / "o")
-    assert facts["calls"] == [{"key": key, "missing": True} for key in row["calls"]]
-    assert "not in the ledger" in told.text("calls", "whole", row["id"], "--outputs", tmp_path / "o")
-    table = told.json("calls", "whole", "--outputs", tmp_path / "o")["entries"]
-    assert [item["ledger"]["calls"] for item in table] == [0, 0]
-    assert all(item["usage"]["calls"] for item in table)
-
-
-def test_calls_names_what_is_there(made: Path, told: Told) -> None:
-    assert "runs there: whole" in told.text("calls", "hole", "--outputs", made, code=2)
-    assert "no record of run 'whole'" in told.text("calls", "whole", "zzz", "--outputs", made, code=2)

@@ -11,7 +11,8 @@ from pipeline.errors import SeedmillError, UsageError
 from pipeline.llm.accounts import Account, Paid, Sums, account, open_attempts, reconcile, spending
 from pipeline.llm.body import compose
 from pipeline.llm.ledger import Finished, Ledger, ledger_facts
-from pipeline.llm.ledger_tools import Choice, prune
+from pipeline.llm.ledger_tools import Choice
+from pipeline.llm.prune import prune
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Request
 from tests.scripted import spec_of
@@ -75,7 +76,7 @@ def test_pruning_forgets_calls_but_not_money(tmp_path: Path) -> None:
         finish(ledger, number, end_of(0.25))
     ledger.close()
     before = spending(tmp_path, "r")
-    assert prune(tmp_path, Choice(run="r")) == 20
+    assert prune(tmp_path, Choice(run="r")).calls == 20
     assert ledger_facts(tmp_path)["calls"] == 0
     assert spending(tmp_path, "r") == before
     assert account(tmp_path, "r").finished == 5.0

@@ -131,11 +131,11 @@ def test_intents_that_nobody_finished_are_reported_once(tmp_path: Path) -> None:
     assert ledger_facts(tmp_path) == {"calls": 1, "intents": 3, "lost": 1}
     ledger.close()
     again = Ledger(tmp_path, "r2")
-    assert again.found_in_flight == 3
+    assert again.found_in_flight.total() == 3
     again.close()
     assert ledger_facts(tmp_path) == {"calls": 1, "intents": 0, "lost": 4}
     last = Ledger(tmp_path, "r3")
-    assert last.found_in_flight == 0
+    assert last.found_in_flight.total() == 0
     last.close()
 
 
@@ -216,12 +216,14 @@ def test_two_writers_share_a_ledger_by_shards(tmp_path: Path) -> None:
 
 def test_a_second_run_waits_then_says_who_holds_the_ledger(tmp_path: Path) -> None:
     first = Ledger(tmp_path, "first-run")
-    with pytest.raises(SeedmillError, match=f"run 'first-run' \\(process {os.getpid()} on .*\\) after") as caught:
+    with pytest.raises(
+        SeedmillError, match=f"run 'first-run' \\(process {os.getpid()} on .*, since 20.*Z\\) after"
+    ) as caught:
         Ledger(tmp_path, "second", patience=0.2)
     assert "LEDGER=" in str(caught.value.hint)
     threading.Timer(0.3, first.close).start()
     second = Ledger(tmp_path, "second", patience=10)
-    assert second.found_in_flight == 0
+    assert second.found_in_flight.total() == 0
     second.close()
 
 
@@ -234,7 +236,7 @@ def test_the_wait_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         with Lease([tmp_path / "b"], "third", 0.1):
             pass  # what the second had taken, it gave back
     assert len(told) == 1
-    assert "waiting for the ledger" in told[0]
+    assert "is in use by" in told[0]
     assert "run 'first'" in told[0]
 
 

@@ -2,15 +2,16 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.llm import ledger_tools
-from pipeline.llm.ledger_tools import Choice
+from pipeline.llm.ledger_tools import Choice, Spent
 from pipeline.models import ledger_folder
 from pipeline.report import calls as report
 from pipeline.report import history
-from pipeline.report.rows import json_text, printable
+from pipeline.report.rows import json_text
 from pipeline.run import read_run
 
 
@@ -40,16 +41,41 @@ def _of_run(counts: dict[tuple[str, ...], int], run: str) -> dict[str, int]:
 
 def _print_row(folder: Path, facts: dict[str, Any], id: str, ledger: Path, *, as_json: bool) -> None:
     found = history.find(folder, facts, id, lambda key: ledger_tools.stored(ledger, key))
+    lost = {key: ledger_tools.lost_attempts(ledger, key) for key, _ in found.calls}
     if as_json:
         entries = [{"entry": s.entry, "kept": s.reason is None, "reason": s.reason} for s in found.sightings]
-        told = [{"key": key, "missing": True} if c is None else ledger_tools.as_object(c) for key, c in found.calls]
+        told = [
+            ({"key": key, "missing": True} if call is None else ledger_tools.as_object(call)) | {"lost": lost[key]}
+            for key, call in found.calls
+        ]
         print(json_text({"id": found.id, "entries": entries, "calls": told}))
         return
     print(f"id {found.id}")
+    kept = [sighting.entry for sighting in found.sightings if sighting.reason is None]
+    if kept:
+        print(report.one_line(f"kept by {', '.join(kept)}"))
     for sighting in found.sightings:
-        print(printable(f"{sighting.entry}: {'kept' if sighting.reason is None else f'dropped: {sighting.reason}'}"))
-    if not found.calls:
-        print("no call of its own; 'explain' tells of those it was made from")
+        if sighting.reason is not None:
+            print(report.one_line(f"dropped by {sighting.entry}: {sighting.reason}"))
     for number, (key, call) in enumerate(found.calls, 1):
         print(f"\ncall {number} of {len(found.calls)}: {key}")
+        for attempt in lost[key]:
+            print(report.lost_text(attempt))
         print("not in the ledger (pruned, or another ledger was used)" if call is None else report.call_text(call))
+    print(f"\n{_sum([call for _, call in found.calls if call is not None])}" if found.calls else "no call of its own")
+    print(report.one_line(f"where it came from and why it ended so: seedmill explain {folder.name} {found.id}"))
+
+
+def _sum(calls: list[Mapping[str, Any]]) -> str:
+    spent = Spent(
+        calls=len(calls),
+        prompt_tokens=sum(call["prompt_tokens"] for call in calls),
+        completion_tokens=sum(call["completion_tokens"] for call in calls),
+        known_cost=sum(call["cost"] or 0.0 for call in calls),
+        unpriced=sum(call["cost"] is None for call in calls),
+    )
+    several = "" if spent.calls == 1 else "s"
+    return (
+        f"{spent.calls:,} call{several}, {spent.prompt_tokens:,} prompt tokens, {spent.completion_tokens:,} completion "
+        f"tokens, cost {report.spent_money(spent)}"
+    )

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.commands.runs import closing, summary
-from pipeline.errors import UsageError
+from pipeline.errors import SeedmillError, UsageError
 from pipeline.models import ledger_folder
 from pipeline.report import history, rows
-from pipeline.run import read_run
+from pipeline.run import read_run, under_way
 from pipeline.store import read_manifest
 
 
@@ -30,7 +30,7 @@ def show(arguments: argparse.Namespace) -> int:
         rows.read_rows(folder / entry["folder"], drops=arguments.drops, limit=arguments.n, reason=arguments.reason)
     )
     if arguments.json:
-        print(json.dumps([item | {"record": asdict(item["record"])} for item in found], ensure_ascii=False, indent=1))
+        print(rows.json_text([item | {"record": asdict(item["record"])} for item in found]))
         return 0
     what = "dropped" if arguments.drops else "kept"
     print(f"{entry['name']}: {entry['manifest'][what]:,} {what}, {len(found)} shown")
@@ -64,9 +64,9 @@ def explain(arguments: argparse.Namespace) -> int:
     ledger = ledger_folder(os.environ, arguments.outputs, rehearse=arguments.run.endswith("-rehearsal"))
     found = history.find(folder, read_run(folder), arguments.id, read_calls(ledger))
     if arguments.json:
-        print(json.dumps(history.as_json(found), ensure_ascii=False, indent=1))
+        print(rows.json_text(history.as_json(found)))
     else:
-        print(history.as_report(found))
+        print(rows.printable(history.as_report(found)))
     return 0
 
 
@@ -90,11 +90,11 @@ def _exported(folder: Path) -> dict[str, Any] | None:
 
 def status(arguments: argparse.Namespace) -> int:
     """`seedmill status RUN`."""
-    from pipeline.report.batches import batches_text
     from pipeline.report.terminal import Lines
 
-    read_run(arguments.outputs / arguments.run)
-    snapshot = json.loads((arguments.outputs / arguments.run / "status.json").read_text(encoding="utf-8"))
+    folder = arguments.outputs / arguments.run
+    read_run(folder)
+    snapshot = _snapshot(folder)
     if arguments.json:
         print(json.dumps(snapshot, ensure_ascii=False, indent=1))
         return 0
@@ -102,9 +102,19 @@ def status(arguments: argparse.Namespace) -> int:
         f"run {snapshot['run']}: {snapshot['state']}" + (f": {snapshot['message']}" if snapshot.get("message") else "")
     )
     print("\n".join(Lines.sentences(snapshot)))
-    if batches := batches_text(snapshot):
-        print(batches)
     return 0
+
+
+def _snapshot(folder: Path) -> dict[str, Any]:
+    """The last status of a run, which may have died without a word."""
+    try:
+        snapshot: dict[str, Any] = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise SeedmillError(f"{folder} has no status yet", "has the run begun?") from None
+    if snapshot["state"] in ("running", "paused") and not under_way(folder):
+        message = "its process is gone; run the same command again to go on"
+        snapshot |= {"state": "died", "message": message, "waiting_for": None}
+    return snapshot
 
 
 def stages(arguments: argparse.Namespace) -> int:

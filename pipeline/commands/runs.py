@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.export.files import export_run
 from pipeline.models import Models, ledger_folder
 from pipeline.recipe import SINKS, Recipe, load_recipe
-from pipeline.report import funnel, money, rows
+from pipeline.report import funnel, money, resumption, rows
 from pipeline.report.terminal import watcher
 from pipeline.run import Plan, execute, read_run
 from pipeline.store import GROUP_ROWS
@@ -87,6 +87,7 @@ def summary(folder: Path, exported: dict[str, Any] | None) -> dict[str, Any]:
         "entries": entries,
         "totals": funnel.totals(found),
         "money": _money(folder, facts).as_dict(),
+        "resumed": resumption.facts(found),
         "export": exported,
     }
 
@@ -100,7 +101,7 @@ def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = Fals
     for item in rows.read_rows(last, drops=False, limit=3):
         parts += [rows.as_text(item["record"]), ""]
     told = money.as_text(_money(folder, facts)) if whole else money.sentence(_money(folder, facts))
-    parts += [spent(facts, found), *([told] if told else []), *model_notes(facts)]
+    parts += [spent(facts, found), *resumption.at_end(found), *([told] if told else []), *model_notes(facts)]
     if exported is None:
         parts.append(f"rows in {last} (see them with: seedmill show {folder.name} {found[-1].name})")
     else:

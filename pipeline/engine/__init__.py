@@ -12,6 +12,7 @@ from pipeline.stage import Slice
 
 if TYPE_CHECKING:
     from pipeline.llm.models import ModelSpec
+    from pipeline.llm.standstill import Standstill
     from pipeline.llm.usage import Usage
 
 T = TypeVar("T")
@@ -43,6 +44,10 @@ class Calls(Exchange, Protocol):
 
     def halt(self, error: SeedmillError) -> None:
         """Whoever waits for batches gets this error."""
+        ...
+
+    def standstill(self) -> "Standstill | None":
+        """What everything waits for, when it is anything but a reply."""
         ...
 
     def close(self) -> None:

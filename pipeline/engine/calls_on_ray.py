@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ class _CarrierActor:
         self._more: dict[str, Any] = {"shards": shards, "patience": patience}
         self._carrier: LocalCarrier | None = None
 
-    async def open(self) -> int | SeedmillError:
+    async def open(self) -> Counter[tuple[str, str]] | SeedmillError:
         """Take the shards: calls that were in flight there, or the error when another run holds them."""
         post = Mailbox(asyncio.get_running_loop()).post
         try:
@@ -105,7 +106,7 @@ class RayCarrier:
         _, late = ray.wait(opening, num_returns=count, timeout=min(_PATIENCE, patience))
         if late:
             notice(f"waiting for the ledger {ledger}: another run is still writing it")
-        self.found_in_flight = 0
+        self.found_in_flight = Counter[tuple[str, str]]()
         for opened in _got(opening):
             if isinstance(opened, SeedmillError):
                 with contextlib.suppress(ray.exceptions.RayError):
@@ -153,9 +154,9 @@ async def _answer(reference: Any) -> Any:
     return answer
 
 
-def _got(references: list[Any]) -> list[int | SeedmillError]:
+def _got(references: list[Any]) -> list[Counter[tuple[str, str]] | SeedmillError]:
     try:
-        found: list[int | SeedmillError] = ray.get(references)
+        found: list[Counter[tuple[str, str]] | SeedmillError] = ray.get(references)
     except ray.exceptions.RayError as error:
         raise _dead(error) from error
     return found

@@ -23,6 +23,7 @@ from pipeline.llm.mailbox import Mailbox, Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.purse import Purse
 from pipeline.llm.request import Reply, Request
+from pipeline.llm.standstill import Noticeboard, Standstill
 from pipeline.llm.transport import open_wire
 from pipeline.llm.usage import Meter, Usage, count_reused
 from pipeline.llm.wire import Wire
@@ -71,6 +72,7 @@ class Caller:
         self.specs = dict(specs)
         self._meter, self._reader = Meter(), Reader(ledger)
         self._folder, self._run, self.purse = ledger, run, Purse()
+        self.noticeboard = Noticeboard()
         self._loop = asyncio.new_event_loop()
         self._post = Mailbox(self._loop).post
         try:
@@ -163,8 +165,16 @@ class Caller:
         return self.purse.state()
 
     def usage(self, entry: str | None = None) -> Usage:
-        """What was used, by one entry or by all since the start."""
-        return replace(self._meter.usage(entry), in_flight_found_at_open=self._found)
+        """What was used, by one entry or by all since the start.
+
+        What was found in flight is this run's and the entry's; of all entries together it is what any run left.
+        """
+        found = self._found.total() if entry is None else self._found[self._run, entry]
+        return replace(self._meter.usage(entry), in_flight_found_at_open=found)
+
+    def standstill(self) -> Standstill | None:
+        """What everything waits for, when it is anything but a reply."""
+        return self.noticeboard.read() or self._flights.standstill()
 
     def close(self) -> None:
         """Drop what was not sent, wait for what was, and let go of the ledger."""

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +64,8 @@ class Heard:
 class Carrier(Protocol):
     """Makes attempts and keeps what they bring. Its methods run on the event loop of the Caller."""
 
-    found_in_flight: int
-    """Calls that may have been under way, and paid, when the last writer of the ledger died."""
+    found_in_flight: Counter[tuple[str, str]]
+    """Calls that may have been under way, and paid, when the last writer of the ledger died, by run and entry."""
 
     async def attempt(self, errand: Errand) -> Heard:
         """Make one attempt; a final outcome is given to the ledger. SeedmillError when the ledger cannot be written."""

@@ -44,6 +44,7 @@ class Line:
         resting: between two attempts, with the timer that ends the rest.
         due: rested, to be tried again before anything new is sent.
         reached: the server has answered at least once.
+        trouble: why there is a pause, in a few words: what came with it, or the last failure.
     """
 
     spec: ModelSpec
@@ -52,6 +53,7 @@ class Line:
     resting: "dict[Flight, asyncio.TimerHandle]" = field(default_factory=dict)
     due: "deque[Flight]" = field(default_factory=deque)
     reached: bool = False
+    trouble: str = ""
 
 
 @dataclass(eq=False, slots=True)

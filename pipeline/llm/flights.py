@@ -20,6 +20,7 @@ from pipeline.llm.limits import Gate
 from pipeline.llm.purse import Purse
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
+from pipeline.llm.standstill import Standstill, standstill
 from pipeline.llm.till import Till
 from pipeline.llm.usage import Meter, count_reused
 
@@ -101,6 +102,10 @@ class Flights:
                 self._fail(flight, CancelledError())
             elif flight.place == "resting":
                 self._give_up(flight, "not wanted any more")
+
+    def standstill(self) -> Standstill | None:
+        """What all calls wait for, when it is anything but a reply; from any thread."""
+        return standstill(self._lines.values(), on_the_wire=bool(self._tasks))
 
     async def close(self) -> None:
         """Drop what was not sent, wait for what was."""
@@ -264,6 +269,8 @@ class Flights:
 
     def _try_again(self, flight: Flight, again: Again) -> None:
         spec, entry = flight.line.spec, flight.call.entry
+        if again.wait is not None or flight.line.gate.paused_until <= time.monotonic():
+            flight.line.trouble = again.why
         if again.paid:
             flight.lost.append(again.why)
             self._settle_money(flight, self._till.purse.lose)

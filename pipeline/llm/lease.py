@@ -6,12 +6,13 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from pipeline.errors import SeedmillError
+from pipeline.errors import SeedmillError, UsageError
 
 _NOTICE_AFTER = 3.0
 _POLL = 0.1
@@ -53,10 +54,11 @@ class Lease:
                     if waited > patience:
                         raise SeedmillError(
                             f"the ledger {path.parent} is still in use by {_holder(path)} after {waited:.0f} s",
-                            "wait for that run to end, stop it, or give this one a ledger of its own with LEDGER=",
+                            "wait for that run to end, stop it, wait longer with LEDGER_PATIENCE=SECONDS, or give this "
+                            "one a ledger of its own with LEDGER=",
                         )
                     if waited > _NOTICE_AFTER and not told:
-                        notice(f"waiting for the ledger {path.parent}, in use by {_holder(path)}")
+                        notice(f"the ledger {path.parent} is in use by {_holder(path)}")
                         told = True
                     time.sleep(min(_POLL, patience))
                 _sign(file, run)
@@ -79,6 +81,40 @@ class Lease:
         self.release()
 
 
+def whole_ledger(folder: Path, run: str, patience: float, notice: Callable[[str], None]) -> Lease:
+    """The right to use a ledger at all, taken once by every process that is going to write to some of its shards.
+
+    Whoever has it takes the leases of the shards after it, so that two runs whose actors take them in parallel cannot
+    each get some of them; the latter are then only waited for when actors of a killed run are still at work.
+
+    Args:
+        folder: the ledger's; made when there is none.
+        run: told to whoever has to wait for us.
+        patience: seconds to wait for another run.
+        notice: told once, after some seconds of waiting, who holds the ledger.
+
+    Raises:
+        SeedmillError: the folder cannot be made, or another run does not let go of it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Lease([folder / "ledger.lease"], run, patience, notice)
+    except OSError as error:
+        raise SeedmillError(f"the ledger {folder} cannot be made: {error}", "choose another with LEDGER=") from error
+
+
+def patience_of(environ: Mapping[str, str]) -> float:
+    """Seconds to wait for another run: LEDGER_PATIENCE, 60 by default; UsageError when that is no such number."""
+    text = environ.get("LEDGER_PATIENCE") or "60"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"LEDGER_PATIENCE is {text!r}, not a number of seconds", "for example LEDGER_PATIENCE=3600")
+    return seconds
+
+
 def _locked(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,16 +125,16 @@ def _locked(file: IO[str]) -> bool:
 
 def _sign(file: IO[str], run: str) -> None:
     """Write who holds the lock; only for people to read, so a full disk is no reason to stop."""
+    facts = {"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
     with contextlib.suppress(OSError):
-        file.seek(0)
-        file.truncate()
-        json.dump({"run": run, "pid": os.getpid(), "host": socket.gethostname()}, file)
-        file.flush()
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), json.dumps(facts).encode())  # past the file's buffer, which would fail again at its end
 
 
 def _holder(path: Path) -> str:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return f"run '{facts['run']}' (process {facts['pid']} on {facts['host']})"
+        since = datetime.fromtimestamp(facts["since"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        return f"run '{facts['run']}' (process {facts['pid']} on {facts['host']}, since {since})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,8 @@ class Ledger:
     """Writes some or all shards of a ledger under their leases.
 
     Attributes:
-        found_in_flight: calls that may have been under way, and paid, when the last writer of these shards died.
+        found_in_flight: calls that may have been under way, and paid, when the last writer of these shards died, by
+            run and entry.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class Ledger:
         except BaseException:
             self.close()
             raise
-        self.found_in_flight = sum(s.found_in_flight for s in self._shards.values())
+        self.found_in_flight = sum((s.found_in_flight for s in self._shards.values()), Counter[tuple[str, str]]())
 
     def intend(self, call: Call, done: Done, *, reserved: float | None = None, lost: Sequence[str] = ()) -> None:
         """Note that a call is about to be sent.

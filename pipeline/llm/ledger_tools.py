@@ -1,47 +1,58 @@
-"""A ledger from outside: sums, searches and exports over all shards, and taking calls out of it."""
+"""A ledger from outside: sums, lists and searches over all shards, beside any writer.
 
-import gzip
+Whatever a ledger holds, no query here takes more than a page of rows into memory, and none but `stored` touches the
+texts of calls: sums and lists are answered from the index by time alone (see `shard.INDEX`).
+"""
+
 import heapq
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pipeline.errors import SeedmillError, UsageError
-from pipeline.llm.lease import Lease
-from pipeline.llm.ledger import shard_count
-from pipeline.llm.schema import CALL_FIELDS, VERSION
-from pipeline.llm.shard import write_error
+from pipeline.llm.ledger import shard_count, shard_of
+from pipeline.llm.schema import CALL_FIELDS
 
 LISTED_FIELDS = tuple(name for name in CALL_FIELDS if name not in ("request", "reply"))
 """What is known of a call beside its texts."""
+
+LOST_FIELDS = ("key", "run", "entry", "role", "time", "why", "reserved", "resolved")
+"""What is known of an attempt whose reply never came; `reserved` is what it costs at worst, in US dollars or null, and
+`resolved` is 1 once a user has said what the bill says of it."""
+
+_TIME = LISTED_FIELDS.index("time")
 
 _SUMS = "count(*), sum(prompt_tokens), sum(completion_tokens), total(cost), sum(cost IS NULL)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which finished calls are meant: those that fit everything given.
+    """Which calls are meant: those that fit everything given.
 
     Attributes:
-        before: finished before this time, in seconds since 1970.
+        since: finished (or, when they never did, sent) at this time or later, in seconds since 1970.
+        before: finished before this time.
     """
 
     run: str | None = None
     entry: str | None = None
     model: str | None = None
     outcome: str | None = None
+    since: float | None = None
     before: float | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition in SQL, and its values."""
         given = [(name, getattr(self, name)) for name in ("run", "entry", "model", "outcome")]
         terms = [(f"{name} = ?", value) for name, value in given if value is not None]
+        if self.since is not None:
+            terms.append(("time >= ?", self.since))
         if self.before is not None:
             terms.append(("time < ?", self.before))
         return " AND ".join(term for term, _ in terms) or "1", [value for _, value in terms]
@@ -82,13 +93,14 @@ class Spent:
         return {name: getattr(self, name) for name in names}
 
 
-def _shards(folder: Path) -> list[Path]:
+def shard_paths(folder: Path) -> list[Path]:
+    """The files of all shards, in order."""
     return sorted(folder.glob("shard-*.sqlite"))
 
 
 def require_ledger(folder: Path) -> None:
     """Raise UsageError when no call was ever noted there."""
-    if not _shards(folder):
+    if not shard_paths(folder):
         raise UsageError(f"there is no ledger in {folder}", "name another with --outputs DIR or LEDGER=")
 
 
@@ -98,7 +110,12 @@ def size_on_disk(folder: Path) -> int:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that can only read.
+
+    Raises:
+        SeedmillError: the shard cannot be read.
+    """
     try:
         database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=30.0)
         try:
@@ -106,15 +123,31 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         finally:
             database.close()
     except sqlite3.Error as error:
-        raise SeedmillError(f"the ledger {path} cannot be read: {error}") from error
+        raise SeedmillError(
+            f"the ledger {path} cannot be read: {error}",
+            "is it a whole file, may you read it, and is its disk not full?",
+        ) from error
+
+
+def version_of(database: sqlite3.Connection) -> int:
+    """The version of a shard's tables; 0 when it has none, as when the disk was full while it was made."""
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _rows(folder: Path, sql: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     """What a query finds in each shard, one shard after the other."""
     bound = tuple(values)
-    for path in _shards(folder):
-        with _reading(path) as database:
-            yield from database.execute(sql, bound)
+    for path in shard_paths(folder):
+        with reading(path) as database:
+            if version_of(database):
+                yield from database.execute(sql, bound)
+
+
+def count(folder: Path, choice: Choice) -> int:
+    """How many finished calls are meant."""
+    where, values = choice.where()
+    return sum(row[0] for row in _rows(folder, f"SELECT count(*) FROM calls WHERE {where}", values))
 
 
 def tally(folder: Path, by: tuple[str, ...], choice: Choice) -> dict[tuple[str, ...], Spent]:
@@ -135,28 +168,82 @@ def tally(folder: Path, by: tuple[str, ...], choice: Choice) -> dict[tuple[str, 
     return dict(sorted(sums.items()))
 
 
-def open_ends(folder: Path, table: Literal["intents", "lost"], by: tuple[str, ...]) -> dict[tuple[str, ...], int]:
+def open_ends(
+    folder: Path, table: Literal["intents", "lost"], by: tuple[str, ...], choice: Choice = Choice()
+) -> dict[tuple[str, ...], int]:
     """How many calls are in flight, or attempts were lost, for each combination of these columns, in their order."""
+    where, values = choice.where()
     columns = ", ".join(by)
     counts: dict[tuple[str, ...], int] = {}
-    for *key, count in _rows(folder, f"SELECT {columns}, count(*) FROM {table} GROUP BY {columns}", ()):
+    for *key, count in _rows(
+        folder, f"SELECT {columns}, count(*) FROM {table} WHERE {where} GROUP BY {columns}", values
+    ):
         counts[tuple(key)] = counts.get(tuple(key), 0) + count
     return dict(sorted(counts.items()))
 
 
-def newest(folder: Path, choice: Choice, limit: int) -> list[dict[str, Any]]:
-    """Up to `limit` of the chosen calls without their texts, newest first."""
+def newest(folder: Path, choice: Choice, limit: int, skip: int = 0) -> list[dict[str, Any]]:
+    """Up to `limit` of the chosen calls without their texts, newest first, after the first `skip` of them."""
     where, values = choice.where()
-    sql = f"SELECT {', '.join(LISTED_FIELDS)} FROM calls WHERE {where} ORDER BY time DESC, key LIMIT {limit}"
-    found = [dict(zip(LISTED_FIELDS, row, strict=True)) for row in _rows(folder, sql, values)]
-    return sorted(found, key=lambda call: (-call["time"], call["key"]))[:limit]
+    sql = f"SELECT {', '.join(LISTED_FIELDS)} FROM calls WHERE {where} ORDER BY time DESC, key"
+    found = _merged(folder, sql, values, lambda row: (-row[_TIME], row[0]))
+    return [dict(zip(LISTED_FIELDS, row, strict=True)) for row in itertools.islice(found, skip, skip + limit)]
+
+
+def newest_lost(folder: Path, choice: Choice, limit: int, skip: int = 0) -> list[dict[str, Any]]:
+    """Up to `limit` attempts that never brought a reply and may be on a bill, newest first, as LOST_FIELDS.
+
+    Those in flight right now, or left so by a run that died and was not resumed, have the reason "in flight".
+    """
+    where, values = choice.where()
+    sql = f"SELECT {', '.join(LOST_FIELDS)} FROM ({{}}) WHERE {where} ORDER BY time DESC, key"
+    found = _merged(folder, sql.format(_LOST), values, lambda row: (-row[4], row[0]), sql.format(_LOST_1))
+    return [dict(zip(LOST_FIELDS, row, strict=True)) for row in itertools.islice(found, skip, skip + limit)]
+
+
+_LOST = """SELECT key, run, entry, role, time, why, reserved, resolved FROM lost
+    UNION ALL SELECT i.key, run, entry, role, time, each.value, reserved, 0 FROM intents AS i, json_each(i.lost) AS each
+    UNION ALL SELECT key, run, entry, role, time, 'in flight', reserved, 0 FROM intents"""
+_LOST_1 = """SELECT key, run, entry, role, time, why, NULL AS reserved, 0 AS resolved FROM lost
+    UNION ALL SELECT key, run, entry, role, time, 'in flight', NULL, 0 FROM intents"""
+"""The second is for shards that no writer of the present version has opened yet."""
+
+
+def _merged(
+    folder: Path, sql: str, values: list[Any], order: Callable[[tuple[Any, ...]], Any], first: str | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of all shards in one order, which each query has already; a row of each shard in memory.
+
+    `first` is the query for shards of version 1, when that is another.
+    """
+    with ExitStack() as stack:
+        databases = [stack.enter_context(reading(path)) for path in shard_paths(folder)]
+        versions = [(database, version_of(database)) for database in databases]
+        shards = [db.execute(first if version == 1 and first else sql, values) for db, version in versions if version]
+        yield from heapq.merge(*shards, key=order)
 
 
 def stored(folder: Path, key: str) -> dict[str, Any] | None:
     """A finished call with `request` and `reply` as the very texts that are stored, or None."""
     sql = f"SELECT {', '.join(CALL_FIELDS)} FROM calls WHERE key = ?"
-    row = next(_rows(folder, sql, (key,)), None)
+    row = next(_of_key(folder, key, sql, (key,)), None)
     return None if row is None else dict(zip(CALL_FIELDS, row, strict=True))
+
+
+def lost_attempts(folder: Path, key: str) -> list[dict[str, Any]]:
+    """The attempts at one call whose reply never came, oldest first, as the first of LOST_FIELDS."""
+    names = LOST_FIELDS[:6]
+    sql = f"SELECT {', '.join(names)} FROM lost WHERE key = ? ORDER BY time"
+    return [dict(zip(names, row, strict=True)) for row in _of_key(folder, key, sql, (key,))]
+
+
+def _of_key(folder: Path, key: str, sql: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """What a query finds in the shard that holds a key."""
+    path = folder / f"shard-{shard_of(key, shard_count(folder))}.sqlite"
+    if path.exists():
+        with reading(path) as database:
+            if version_of(database):
+                yield from database.execute(sql, tuple(values))
 
 
 def complete_key(folder: Path, beginning: str) -> str:
@@ -170,12 +257,13 @@ def complete_key(folder: Path, beginning: str) -> str:
             f"{beginning!r} is not the beginning of a key", "keys are hexadecimal; 'seedmill ledger ls' shows them"
         )
     between = (beginning, beginning + "g")  # no hexadecimal digit comes after f
-    found = sorted(row[0] for row in _rows(folder, "SELECT key FROM calls WHERE key >= ? AND key < ?", between))
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        some = ", ".join(found[:3])
-        raise UsageError(f"{len(found):,} calls have a key that begins with '{beginning}'", f"such as {some}")
+    some = [row[0] for row in _rows(folder, "SELECT key FROM calls WHERE key >= ? AND key < ? LIMIT 3", between)]
+    if len(some) == 1:
+        return str(some[0])
+    if some:
+        counts = _rows(folder, "SELECT count(*) FROM calls WHERE key >= ? AND key < ?", between)
+        problem = f"{sum(row[0] for row in counts):,} calls have a key that begins with '{beginning}'"
+        raise UsageError(problem, f"give more of it; such as {', '.join(sorted(some)[:3])}")
     for table in ("intents", "lost"):
         sent = next(_rows(folder, f"SELECT key, run FROM {table} WHERE key >= ? AND key < ?", between), None)
         if sent is not None:
@@ -188,106 +276,3 @@ def complete_key(folder: Path, beginning: str) -> str:
 def as_object(call: Mapping[str, Any]) -> dict[str, Any]:
     """A stored call for programs: the request parsed, for it is canonical; the reply the text that came."""
     return {**call, "request": json.loads(call["request"])}
-
-
-def export(folder: Path, choice: Choice, output: Path) -> int:
-    """Write the chosen calls, oldest first, one JSON object a line; the file appears when it is whole.
-
-    Args:
-        folder: the ledger's.
-        choice: which calls.
-        output: compressed when its name ends in .gz; equal calls then make equal bytes too.
-
-    Returns:
-        The number of calls.
-    """
-    temporary = output.with_name(f".{output.name}.new")
-    count = 0
-    try:
-        with temporary.open("wb") as plain, _packed(plain, output) as file:
-            for call in _oldest_first(folder, choice):
-                file.write(_line(as_object(call)))
-                count += 1
-        temporary.replace(output)
-    except OSError as error:
-        raise SeedmillError(f"{output} cannot be written: {error}", "is the folder there, and not full?") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
-
-
-@contextmanager
-def _packed(plain: IO[bytes], output: Path) -> Iterator[Any]:
-    if output.suffix != ".gz":
-        yield plain
-        return
-    with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as file:
-        yield file
-
-
-def _line(value: Mapping[str, Any]) -> bytes:
-    try:
-        return (json.dumps(value, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:  # half a character in somebody's data
-        return (json.dumps(value) + "\n").encode()
-
-
-def _oldest_first(folder: Path, choice: Choice) -> Iterator[dict[str, Any]]:
-    where, values = choice.where()
-    # Only times and keys are sorted: the texts of a large ledger would not fit where SQLite sorts.
-    order = f"SELECT time, key FROM calls WHERE {where} ORDER BY time, key"
-    text = f"SELECT {', '.join(CALL_FIELDS)} FROM calls WHERE key = ?"
-    with ExitStack() as stack:
-
-        def calls_of(database: sqlite3.Connection) -> Iterator[tuple[float, str, sqlite3.Connection]]:
-            return ((time, key, database) for time, key in database.execute(order, values))
-
-        shards = [calls_of(stack.enter_context(_reading(path))) for path in _shards(folder)]
-        for _, key, database in heapq.merge(*shards, key=itemgetter(0, 1)):
-            row = database.execute(text, (key,)).fetchone()
-            if row is not None:  # pruned at this moment
-                yield dict(zip(CALL_FIELDS, row, strict=True))
-
-
-def prune(
-    folder: Path,
-    choice: Choice,
-    patience: float = 5.0,
-    notice: Callable[[str], None] = lambda sentence: None,
-) -> int:
-    """Take the chosen calls out, for good, and give their space back to the disk.
-
-    Holds the lease of every shard meanwhile, so no run writes beside it. Attempts that were lost, and calls left in
-    flight, stay noted: they may be on somebody's bill.
-
-    Returns:
-        The number of calls taken out.
-
-    Raises:
-        SeedmillError: a run uses the ledger, or it cannot be written.
-    """
-    where, values = choice.where()
-    count = 0
-    leases = [folder / f"shard-{index}.lease" for index in range(shard_count(folder))]
-    with Lease(leases, "ledger prune", patience, notice):
-        for path in _shards(folder):
-            try:
-                count += _prune_shard(path, where, values)
-            except sqlite3.Error as error:
-                raise write_error(path, error) from error
-    return count
-
-
-def _prune_shard(path: Path, where: str, values: list[Any]) -> int:
-    database = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None, timeout=30.0)
-    try:
-        if database.execute("PRAGMA user_version").fetchone()[0] > VERSION:
-            raise SeedmillError(f"{path} was written by a newer version of this program", "update the program")
-        database.execute("PRAGMA synchronous=FULL")
-        gone = database.execute(f"DELETE FROM calls WHERE {where}", values).rowcount
-        if gone:
-            database.execute("VACUUM")
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    finally:
-        database.close()
-    return gone

@@ -71,7 +71,7 @@ class Gate:
         self._epoch = 0
         self._was_limited = False
         self._pressed = False  # the last call that asked found all places taken
-        self._paused_until = -math.inf
+        self.paused_until = -math.inf  # by the clock: the server wants to be left alone till then
         now = clock()
         self._requests = None if requests_per_minute is None else Bucket(requests_per_minute, now)
         self._tokens = None if tokens_per_minute is None else Bucket(tokens_per_minute, now)
@@ -91,7 +91,7 @@ class Gate:
     def wait_again(self, tokens: float) -> float:
         """Seconds until a call that has its place may be tried again (0.0: now)."""
         now = self._clock()
-        waits = [self._paused_until - now, 0.0]
+        waits = [self.paused_until - now, 0.0]
         if self._requests is not None:
             waits.append(self._requests.wait(1.0, now))
         if self._tokens is not None:
@@ -134,7 +134,7 @@ class Gate:
         if self._tokens is not None and used is not None:
             self._tokens.take(used - given.tokens, now)
         if wait is not None:
-            self._paused_until = max(self._paused_until, now + wait)
+            self.paused_until = max(self.paused_until, now + wait)
         if limited:
             self._was_limited = True
             if given.epoch == self._epoch:

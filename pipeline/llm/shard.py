@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SeedmillError
+from pipeline.llm.call_index import INDEX
 from pipeline.llm.schema import GIVE_UP, VERSION, bring_up_to_date
 
 Statement = tuple[str, Sequence[Any]]
@@ -29,7 +31,7 @@ class Shard:
     told survives kill -9 and power loss.
 
     Attributes:
-        found_in_flight: calls that were under way when the last writer died; now listed in `lost`.
+        found_in_flight: calls that were under way when the last writer died, by run and entry; now listed in `lost`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,14 +49,16 @@ class Shard:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
 
-    def _prepare(self) -> int:
+    def _prepare(self) -> Counter[tuple[str, str]]:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise SeedmillError(f"{self._path} was written by a newer version of this program", "update the program")
         bring_up_to_date(self._db, version)
-        found: int = self._db.execute("SELECT count(*) FROM intents").fetchone()[0]
+        self._db.executescript(INDEX)
+        left = self._db.execute("SELECT run, entry, count(*) FROM intents GROUP BY run, entry")
+        found = Counter({(run, entry): count for run, entry, count in left})
         if found:
             self._db.executescript(f"BEGIN IMMEDIATE; {GIVE_UP} COMMIT")
         return found
@@ -83,7 +87,7 @@ class Shard:
 def write_error(path: Path, error: Exception) -> SeedmillError:
     """The sentence for a ledger that cannot be written."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+    if full or getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):
         return SeedmillError(
             f"the disk of the ledger {path.parent} is full",
             "free some space and run the same command again; finished calls are kept and not paid twice",

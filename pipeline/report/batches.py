@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.report.live import span
+
 
 def batches_text(snapshot: Mapping[str, Any]) -> str:
     """What is under way in batches, on one line; empty when nothing is."""
@@ -17,16 +19,9 @@ def batches_text(snapshot: Mapping[str, Any]) -> str:
         parts.append(
             f"{count} {'batch' if count == 1 else 'batches'}: {done:,} of {lines:,} calls done"
             + (f", {failed:,} failed" if failed else "")
-            + f", since {_span(since)}"
+            + f", since {span(since)}"
         )
         parts += sorted({f"the server does not answer ({b['trouble']})" for b in under_way if b["trouble"]})
     if found["gathered"]:
         parts.append(f"{found['gathered']:,} calls wait for a batch")
     return ", ".join(parts)
-
-
-def _span(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.llm.ledger_tools import Spent
+from pipeline.llm.purse import dollars
 from pipeline.report.rows import printable, table
 
 SPENT_HEADER = ("calls", "prompt tokens", "completion tokens", "cost")
@@ -15,7 +16,7 @@ _USAGE_HEADER = ("wanted", "new", "reused", "prompt tokens", "completion tokens"
 
 def money(cost: float | None) -> str:
     """US dollars, or the word "unknown"."""
-    return "unknown" if cost is None else f"${cost:.6f}"
+    return "unknown" if cost is None else dollars(cost)
 
 
 def spent_money(spent: Spent) -> str:
@@ -36,18 +37,29 @@ def moment(seconds: float) -> str:
 
 
 def facts_text(call: Mapping[str, Any]) -> str:
-    """What is known of a call beside its key and texts."""
-    names = ("run", "entry", "role", "model", "outcome")
-    lines = [f"{name} {call[name]}" for name in names]
-    lines.append(
+    """What is known of a call beside its key and texts, in two lines."""
+    who = f"{call['outcome']}; run {call['run']}, entry {call['entry']}, role {call['role']}, model {call['model']}"
+    used = (
         f"{call['prompt_tokens']:,} prompt tokens, {call['completion_tokens']:,} completion tokens, "
         f"cost {money(call['cost'])}, attempts {call['sends']}, {call['ms']:,} ms, finished {moment(call['time'])}"
     )
-    return printable("\n".join(lines))
+    return f"{one_line(who)}\n{used}"
+
+
+def one_line(text: str) -> str:
+    """Safe for a terminal, in a line of its own."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def lost_text(attempt: Mapping[str, Any]) -> str:
+    """An attempt whose reply never came."""
+    return printable(
+        f"lost attempt, sent {moment(attempt['time'])} by run {attempt['run']}, maybe paid: {attempt['why']}"
+    )
 
 
 def call_text(call: Mapping[str, Any]) -> str:
-    """A stored call whole: facts, every part of its request, the raw reply."""
+    """A stored call whole: facts, every part of its request, what was said, and the raw reply."""
     request = json.loads(call["request"])
     parts = [facts_text(call), "asked:"]
     for message in request.pop("messages", ()):
@@ -59,7 +71,30 @@ def call_text(call: Mapping[str, Any]) -> str:
         parts.append(_text(request.pop("prompt")))
     parts.append("with:")
     parts += [f"{name}: {_text(value)}" for name, value in request.items()]
-    return "\n".join([*parts, "replied:", printable(call["reply"])])
+    return "\n".join([*parts, "said:", *said(call["reply"]), "raw reply:", printable(call["reply"])])
+
+
+def said(reply: str) -> Iterator[str]:
+    """A reply in words: what of its JSON people read. The raw reply stands beside it, so nothing is lost here."""
+    try:
+        data = json.loads(reply)
+        choices = data.get("choices") or []
+        if not choices and data.get("error"):
+            yield f"(error) {_text(data['error'])}"
+        for number, choice in enumerate(choices, 1):
+            if len(choices) > 1:
+                yield f"[choice {number}]"
+            message = choice.get("message") or {"content": choice.get("text")}
+            for name in ("reasoning_content", "reasoning"):
+                if message.get(name):
+                    yield f"(thinking) {_text(message[name])}"
+            if message.get("content"):
+                yield _text(message["content"])
+            yield from (f"({name}) {_text(message[name])}" for name in ("refusal", "tool_calls") if message.get(name))
+            if choice.get("finish_reason") not in (None, "stop"):
+                yield f"(finish_reason {_text(choice['finish_reason'])})"
+    except (ValueError, AttributeError, TypeError):  # no JSON, or none of a shape that we know
+        yield "(nothing that could be read)"
 
 
 def _text(value: Any) -> str:
@@ -85,7 +120,7 @@ def entries(
     for name in [*manifests, *sorted(noted - manifests.keys())]:
         manifest = manifests.get(name)
         usage = (manifest or {}).get("usage") or None
-        if usage is None and name not in noted:
+        if name not in noted and not (usage and usage["calls"]):
             continue
         outcomes = {outcome: spent for (entry, outcome), spent in sums.items() if entry == name}
         yield {

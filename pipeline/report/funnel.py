@@ -83,7 +83,7 @@ def as_markdown(found: Sequence[Step]) -> str:
 
 def totals(found: Sequence[Step]) -> dict[str, Any]:
     """Calls and tokens of the whole run, by adding up the entries'; `cost` is None as soon as one is unknown."""
-    keys = ("calls", "new", "reused", "prompt_tokens", "completion_tokens")
+    keys = ("calls", "new", "reused", "in_flight_found_at_open", "prompt_tokens", "completion_tokens")
     total: dict[str, Any] = {key: sum(step.usage.get(key, 0) for step in found) for key in keys}
     costs = [step.usage.get("cost") for step in found if step.usage.get("calls")]
     total["cost"] = None if None in costs else sum(c for c in costs if c is not None)

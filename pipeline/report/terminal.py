@@ -5,17 +5,22 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.llm.purse import dollars
+from pipeline.report import live
 from pipeline.report.batches import batches_text
 
 LINE_EVERY = 10.0
-"""Seconds between two progress lines of one entry when the output is not a terminal."""
+"""Seconds between two progress lines when the output is not a terminal."""
+
+_LINE_SHARE, _LINE_AT_MOST = 1 / 30, 60.0
+"""A run of hours says less often that it works: after this share of its time, but every minute."""
+
+_BAR, _NARROWEST = 20, 72
 
 
 class Watcher(Protocol):
@@ -35,7 +40,7 @@ def watcher(quiet: bool = False) -> Watcher:
     if quiet:
         return Silent()
     console = Console(stderr=True)
-    return Bars(console) if console.is_terminal and console.width >= 60 else Lines()
+    return Bars(console) if console.is_terminal and console.width >= _NARROWEST else Lines()
 
 
 class Silent:
@@ -49,11 +54,12 @@ class Silent:
 
 
 class Lines:
-    """A line when an entry begins, every ten seconds while it works, and when it ends."""
+    """A line when an entry begins, now and then while it works, when everything begins to wait, and when it ends."""
 
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
-        self._last = 0.0
+        self._began = self._last = time.monotonic()
+        self._waiting = False
 
     def __call__(self, snapshot: Mapping[str, Any]) -> None:
         """Print what is new."""
@@ -62,29 +68,49 @@ class Lines:
             if state == "waiting":
                 continue
             if self._seen.get(name) != state:
-                self._seen[name], self._last = state, time.monotonic()
-                self._print(f"{name}: {_sentence(entry)}")
-            elif state == "running" and time.monotonic() - self._last >= LINE_EVERY:
-                self._last = time.monotonic()
-                self._print(f"{name}: {_sentence(entry)}{_calls(snapshot)}")
+                self._seen[name] = state
+                self._print(f"{name}: {'begins' if state == 'running' else live.progress(entry)}")
+            elif state == "running" and self._due(snapshot):
+                self._print(running_line(entry, snapshot))
+
+    def _due(self, snapshot: Mapping[str, Any]) -> bool:
+        """Whether it is time for a line; a wait that begins is told at once."""
+        began_to_wait = bool(snapshot.get("waiting_for")) and not self._waiting
+        self._waiting = bool(snapshot.get("waiting_for"))
+        now = time.monotonic()
+        pause = min(_LINE_AT_MOST, max(LINE_EVERY, (now - self._began) * _LINE_SHARE))
+        return began_to_wait or now - self._last >= pause
 
     @staticmethod
     def sentences(snapshot: Mapping[str, Any]) -> list[str]:
         """One line an entry, whatever was said before."""
-        return [f"{entry['name']}: {_sentence(entry)}" for entry in snapshot["entries"]]
+        return [
+            running_line(entry, snapshot) if entry["state"] == "running" else f"{entry['name']}: {live.progress(entry)}"
+            for entry in snapshot["entries"]
+        ]
 
-    @staticmethod
-    def _print(line: str) -> None:
+    def _print(self, line: str) -> None:
+        self._last = time.monotonic()
         print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Nothing to end."""
 
 
+def running_line(entry: Mapping[str, Any], snapshot: Mapping[str, Any]) -> str:
+    """All that is known of the entry at work, in one line."""
+    parts = [f"{entry['name']}: {live.progress(entry, live.eta_of(snapshot))}"]
+    if found := live.calls(snapshot):
+        parts.append(", ".join(found))
+    parts += standing_lines(snapshot)
+    return "; ".join(parts)
+
+
 class Bars:
-    """One line an entry, with a bar for the one at work and the state of the model calls below."""
+    """One line an entry, with a bar for the one at work; below, the state of the model calls and what they wait for."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=False)
         self._started = False
 
@@ -93,17 +119,7 @@ class Bars:
         if not self._started:
             self._live.start()
             self._started = True
-        table = Table.grid(padding=(0, 2))
-        for entry in snapshot["entries"]:
-            style = {"running": "bold", "waiting": "dim"}.get(entry["state"], "")
-            bar: Any = ""
-            if entry["state"] == "running":
-                bar = ProgressBar(total=entry["total"], completed=entry["done"], width=24, pulse=not entry["total"])
-            table.add_row(Text(entry["name"], style=style), bar, Text(_sentence(entry), style=style))
-        calls = _calls(snapshot)
-        if calls:
-            table.add_row("", "", Text(calls.removeprefix("; "), style="dim"))
-        self._live.update(table)
+        self._live.update(picture(snapshot, self._console.width))
 
     def close(self) -> None:
         """Leave the last picture standing."""
@@ -111,43 +127,23 @@ class Bars:
             self._live.stop()
 
 
-def _sentence(entry: Mapping[str, Any]) -> str:
-    if entry["state"] == "waiting":
-        return "waiting"
-    if entry["state"] == "running":
-        total = f" of {entry['total']:,}" if entry["total"] else ""
-        return f"{entry['done']:,}{total}"
-    made = f" + {entry['derived']:,} made" if entry.get("derived") else ""
-    books = f"{entry['in']:,} in{made}, {entry['kept']:,} kept, {entry['dropped']:,} dropped"
-    return f"{books} (unchanged, reused)" if entry["state"] == "skipped" else books
+def picture(snapshot: Mapping[str, Any], width: int) -> RenderableType:
+    """The whole state, for a terminal so many columns wide."""
+    table = Table.grid(padding=(0, 2))
+    for entry in snapshot["entries"]:
+        style = {"running": "bold", "waiting": "dim"}.get(entry["state"], "")
+        said = Text(live.progress(entry, live.eta_of(snapshot)), style=style)
+        if entry["state"] != "running":
+            table.add_row(Text(entry["name"], style=style), said)
+            continue
+        bar = ProgressBar(total=entry["total"], completed=entry["done"], width=_BAR, pulse=not entry["total"])
+        row = Table.grid(padding=(0, 2))
+        row.add_row(bar, said)
+        table.add_row(Text(entry["name"], style=style), row)
+    lines = [Text(line, style="dim") for line in live.folded(live.calls(snapshot), width)]
+    return Group(table, *lines, *(Text(line, style="yellow") for line in standing_lines(snapshot)))
 
 
-def _money(money: Mapping[str, float | None]) -> list[str]:
-    """What is spent of a budget, or at all."""
-    spent, unresolved, budget = (money.get(name) or 0.0 for name in ("spent", "unresolved", "budget"))
-    if not spent and money.get("budget") is None:
-        return []
-    limit = f" of {dollars(budget)}" if money.get("budget") is not None else ""
-    lost = f", {dollars(unresolved)} unresolved" if unresolved else ""
-    return [f"{dollars(spent)}{limit} spent{lost}"]
-
-
-def _calls(snapshot: Mapping[str, Any]) -> str:
-    batches = batches_text(snapshot)
-    return _online(snapshot) + (f"; {batches}" if batches else "")
-
-
-def _online(snapshot: Mapping[str, Any]) -> str:
-    usage = snapshot.get("usage") or {}
-    if not usage.get("calls"):
-        return ""
-    seconds = max(1e-9, snapshot["updated"] - snapshot["started"])
-    tokens = usage.get("completion_tokens", 0)
-    parts = [f"{usage['calls']:,} calls", f"{usage.get('reused', 0):,} reused", f"{tokens:,} tokens out"]
-    if usage.get("in_flight"):
-        parts.append(f"{usage['in_flight']:,} in flight")
-    if usage.get("retries"):
-        parts.append(f"{usage['retries']:,} retries")
-    parts.append(f"{tokens / seconds:,.0f} tokens/s")
-    parts += _money(usage.get("money") or {})
-    return "; " + ", ".join(parts)
+def standing_lines(snapshot: Mapping[str, Any]) -> list[str]:
+    """What is under way in batches, and what everything waits for."""
+    return [line for line in (batches_text(snapshot), live.waiting(snapshot)) if line]

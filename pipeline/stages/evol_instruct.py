@@ -108,6 +108,7 @@ class EvolInstruct:
                 waiting.append(record)
                 yield evolution.lineage(record)
 
+        tools.progress(0, stream.rows)
         done: list[Lineage] = []
         unavailable: list[str] = []
         results = cast(Generator[Lineage | Unavailable, None, None], converse(tools.llm, flows(), self.window))

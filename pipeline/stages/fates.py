@@ -54,9 +54,9 @@ def settle(stream: Stream, flow_of: Callable[[Record], Flow[Fate]], tools: Tools
             else:
                 fates.append(result)
             done += 1
+            tools.progress(done, total)
             if done % BATCH == 0 or done == total:
                 yield _outcome(fates, unavailable)
-                tools.progress(done, total)
                 fates, unavailable = [], []
 
 

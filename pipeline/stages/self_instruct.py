@@ -122,6 +122,7 @@ class SelfInstruct:
         for block in stream.blocks():
             yield Outcome(kept=block) if self.keep_seeds else Outcome(drops=_as_seeds(block))
         pool = flows.pool
+        tools.progress(0, self.target)
         source = (flows.call(number) for number in itertools.takewhile(lambda _: not pool.closed, itertools.count()))
         batches: list[Batch] = []
         unavailable: list[str] = []
