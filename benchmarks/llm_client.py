@@ -4,7 +4,8 @@ Run: python benchmarks/llm_client.py [--quick] [--peers]
 One fake provider in a process of its own answers everybody (100 ms, 200 tokens); every run is a process of its own, the
 clients take turns, and every reply is held against its question before a time counts. Processor time is that of the
 client's process with all its threads, the ledger's included; the provider's is shown beside it, since two processors
-are shared. `--peers` installs bespokelabs-curator and distilabel into benchmarks/.work and runs them as well.
+are shared. bespokelabs-curator and distilabel run as well (256 in flight) once `--peers` has installed them into
+benchmarks/.work.
 
 What is wanted (and was predicted from the SDK's cost in its connection pool and object building): four times the SDK
 with its aiohttp backend at 256 in flight and above, or nearly all that 100 ms allow; 1,024 in flight no slower than
@@ -42,6 +43,7 @@ class Runner:
     title: str
     command: Sequence[str]
     pace: int
+    optional: bool = False
     rounds: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     def run(self, provider: FakeProvider, in_flight: int, seconds: float) -> None:
@@ -50,6 +52,9 @@ class Runner:
         before = spent_by(provider.pid)
         command = [*self.command, provider.url, str(in_flight), str(count)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=HERE, timeout=PATIENCE)
+        if done.returncode and self.optional:
+            print(f"{self.title}: skipped, does not run here: {last_line(done)}")
+            return
         if done.returncode:
             sys.exit(f"{self.title}: no times are worth printing\n{done.stdout[-500:]}{done.stderr[-1500:]}")
         told = json.loads(done.stdout.strip().splitlines()[-1])
@@ -70,6 +75,11 @@ SDK = ours("seedmill, transport: sdk", "sdk", 700)
 PLAIN = ours("AsyncOpenAI", "openai", 250)
 BACKED = ours("AsyncOpenAI, aiohttp backend", "openai-aiohttp", 600)
 BARE = ours("bare aiohttp, no ledger", "aiohttp", 2000)
+PEERS = (
+    ("bespokelabs-curator", ["bespokelabs-curator"], 100),
+    ("distilabel", ["distilabel[openai]", "requests"], 100),  # it imports requests without asking for it
+)
+"""Neither goes into our environment: they want other versions of the SDK and of much else."""
 OURS = (THIN, SDK, PLAIN, BACKED, BARE)
 
 
@@ -82,24 +92,31 @@ def spent_by(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def peers() -> list[Runner]:
-    """The peers that can be installed, each in an environment of its own; a sentence for each that cannot."""
+def peers(install: bool) -> list[Runner]:
+    """The peers that are installed, each in an environment of its own; a sentence for each that is not."""
     found = []
-    for package, pace in (("bespokelabs-curator", 100), ("distilabel", 200)):
+    for package, wanted, pace in PEERS:
         folder = WORK / package
         python = folder / "bin" / "python"
+        if not install and not (folder / "ready").exists():
+            print(f"{package}: skipped, not installed (--peers installs it into {folder.relative_to(HERE.parent)})")
+            continue
         if not (folder / "ready").exists():
             print(f"installing {package} into {folder.relative_to(HERE.parent)}", flush=True)
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            wanted = [package, "openai<2"] if package == "distilabel" else [package]
             command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                print(f"{package}: skipped, cannot be installed: {done.stderr.strip().splitlines()[-1]:.200}")
+                print(f"{package}: skipped, cannot be installed: {last_line(done)}")
                 continue
             (folder / "ready").touch()
-        found.append(Runner(package, [str(python), str(HERE / "_peer.py"), package], pace))
+        found.append(Runner(package, [str(python), str(HERE / "_peer.py"), package], pace, optional=True))
     return found
+
+
+def last_line(done: "subprocess.CompletedProcess[str]") -> str:
+    """What a program said at its end."""
+    return (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1][:300]
 
 
 def show(runners: Sequence[Runner], in_flight: Sequence[int]) -> None:
@@ -144,11 +161,13 @@ def tell(sentence: str, met: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round at 256 in flight")
-    parser.add_argument("--peers", action="store_true", help="bespokelabs-curator and distilabel too, at 256 in flight")
+    parser.add_argument(
+        "--peers", action="store_true", help="install bespokelabs-curator and distilabel first (minutes, 1.4 GB)"
+    )
     options = parser.parse_args()
     in_flight, runs, seconds = ((256,), 1, 1.0) if options.quick else (IN_FLIGHT, RUNS, 2.0)
     WORK.mkdir(exist_ok=True)
-    others = peers() if options.peers else []
+    others = [] if options.quick else peers(options.peers)
     with FakeProvider(SCRIPT, own_process=True) as provider:
         for number in range(runs):
             for n in in_flight:
@@ -156,8 +175,10 @@ def main() -> None:
                     runner.run(provider, n, seconds)
             print(f"round {number + 1} of {runs}, load {os.getloadavg()[0]:.1f}", flush=True)
         for runner in others:
-            for _ in range(runs):
+            runner.run(provider, 256, seconds)
+            for _ in range(runs - 1 if runner.rounds else 0):
                 runner.run(provider, 256, seconds)
+    others = [runner for runner in others if runner.rounds]
     print(f"every reply is that of its question: {LATENCY * 1000:.0f} ms, {TOKENS} tokens each")
     show([*OURS, *others], in_flight)
     told = [runner.median(n, "provider_ms") for runner in OURS for n in in_flight]
