@@ -5,18 +5,21 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import ModelError, SeedmillError, UsageError
 from pipeline.llm.body import compose
 from pipeline.llm.caller import Caller
 from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import Pauses
+from pipeline.llm.landings import Landings
 from pipeline.llm.ledger import Reader, ledger_facts, shard_of
 from pipeline.llm.mailbox import Post
 from pipeline.llm.models import ModelSpec
@@ -422,3 +425,39 @@ def test_arguments_travel() -> None:
     assert pickle.loads(pickle.dumps(arguments)) == arguments
     call = compose(spec_of(), ask(), "e")
     assert pickle.loads(pickle.dumps(call)) == call
+
+
+def test_a_call_that_lands_between_the_look_and_the_wish_is_not_sent_again(open_caller: Open) -> None:
+    """Somebody looks, does not find it, and is overtaken by another who sends the same before he does."""
+    caller, script = open_caller()
+    call = compose(caller.specs["default"], ask(1), "e")
+    assert caller.find(call) is None
+    with ThreadPoolExecutor(1) as other:
+        assert not other.submit(lambda: caller.submit(ask(1), "e").result(10)).result().reused
+    assert caller.send(call).result(10).reused
+    assert len(script.seen) == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=60))
+def test_landings_never_deny_what_landed_after_the_mark(steps: list[tuple[bool, int]]) -> None:
+    landings, landed, marks = Landings(), list[str](), list[tuple[int, int]]()
+    for note, number in steps:
+        if note:
+            landings.note(f"{number}")
+            landed.append(f"{number}")
+        else:
+            marks.append((landings.mark(), len(landed)))
+        for mark, length in marks:
+            for key in map(str, range(6)):
+                assert landings.may_hold(key, mark) == (key in landed[length:])
+    assert landings.may_hold("x", None), "nobody has looked"
+
+
+def test_landings_forget_and_then_say_that_they_do_not_know() -> None:
+    landings = Landings()
+    mark = landings.mark()
+    for number in range(20_000):
+        landings.note(str(number))
+    assert landings.may_hold("0", mark)
+    assert landings.may_hold("never landed", mark)
+    assert not landings.may_hold("never landed", landings.mark())

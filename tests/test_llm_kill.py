@@ -28,7 +28,7 @@ from pipeline.llm.request import Request
 from tests.scripted import spec_of
 
 url, ledger, calls, concurrency = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-spec = spec_of(base_url=url, endpoint_name="fake", concurrency=concurrency)
+spec = spec_of(base_url=url, endpoint_name="fake", concurrency=concurrency, transport=sys.argv[5])
 with Caller({"default": spec}, ledger, "run") as caller:
     print("found", caller.usage().in_flight_found_at_open, flush=True)
     requests = (Request(prompt=f"q{n}") for n in range(calls))
@@ -38,8 +38,8 @@ print("done", flush=True)
 """
 
 
-def start(url: str, ledger: Path, **environ: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", RUN, url, str(ledger), str(CALLS), str(CONCURRENCY)]
+def start(url: str, ledger: Path, transport: str, **environ: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RUN, url, str(ledger), str(CALLS), str(CONCURRENCY), transport]
     root = Path(__file__).parent.parent
     return subprocess.Popen(command, cwd=root, env=os.environ | environ, stdout=subprocess.PIPE, text=True)
 
@@ -63,8 +63,8 @@ def finished(ledger: Path) -> set[str]:
     return {text for text, key in zip(texts, keys, strict=True) if reader.find(key) is not None}
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "transport"), [(0, "thin"), (1, "sdk")])
+def test_killed_at_random_moments(tmp_path: Path, seed: int, transport: str) -> None:
     rng = random.Random(seed)
     lock = threading.Lock()
     asked: Counter[str] = Counter()
@@ -82,7 +82,7 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
     with serving_script(answer) as server:
         unaccounted = 0
         for _ in range(2):
-            process = start(server.url, tmp_path)
+            process = start(server.url, tmp_path, transport)
             lines = lines_of(process, kill_after=rng.uniform(0.0, 1.5))
             assert int(lines[0][1]) == unaccounted
             after = finished(tmp_path)
@@ -91,7 +91,7 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
             kept = after
             unaccounted = ledger_facts(tmp_path)["intents"]
             assert unaccounted <= CONCURRENCY + 8, "calls in flight, and replies on their way into the ledger"
-        lines = lines_of(start(server.url, tmp_path))
+        lines = lines_of(start(server.url, tmp_path, transport))
     assert int(lines[0][1]) == unaccounted
     assert [line[3] for line in lines if line[0] == "seen"] == [f"q{n}" for n in range(CALLS)]
     assert lines[-1] == ["done"]
@@ -102,15 +102,16 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
     assert sum(asked.values()) <= facts["calls"] + facts["lost"]
 
 
-def test_killed_between_durable_and_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["thin", "sdk"])
+def test_killed_between_durable_and_seen(tmp_path: Path, transport: str) -> None:
     """The named point: the reply is in the ledger, nobody has seen it; it is not asked again."""
     with serving_script(lambda seen: said(f"re: {seen.text}")) as server:
-        process = start(server.url, tmp_path, SEEDMILL_CRASH_AT="reply-durable:5")
+        process = start(server.url, tmp_path, transport, SEEDMILL_CRASH_AT="reply-durable:5")
         lines_of(process)
         assert process.returncode == -signal.SIGKILL
         kept = finished(tmp_path)
         assert kept
         before = Counter(server.script.texts)
-        assert lines_of(start(server.url, tmp_path))[-1] == ["done"]
+        assert lines_of(start(server.url, tmp_path, transport))[-1] == ["done"]
         after = Counter(server.script.texts)
     assert all(after[text] == before[text] == 1 for text in kept)

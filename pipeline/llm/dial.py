@@ -1,4 +1,4 @@
-"""Opens connections to one server: names looked up once for a while, all its addresses tried, TLS where asked for."""
+"""Opens connections to one server: its name looked up now and then, all its addresses tried, TLS where it is asked."""
 
 import asyncio
 import socket

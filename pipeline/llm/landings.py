@@ -22,6 +22,7 @@ class Landings:
     def note(self, key: str) -> None:
         """A call is durable; to be told before anybody can take it for absent, that is before its flight ends."""
         self._count += 1
+        self._numbers.pop(key, None)  # to the end, where the latest are
         self._numbers[key] = self._count
         if len(self._numbers) > _KEPT:
             del self._numbers[next(iter(self._numbers))]

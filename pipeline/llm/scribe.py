@@ -14,7 +14,7 @@ class Scribe:
 
     A round takes as long as the disk needs to flush its shards one after the other. That is what makes groups: a
     thread for each shard would flush at once whatever single write has come, and a commit of one write costs as much
-    as one of five. So the time per call falls as the load rises, and a call alone waits for its own flush only.
+    as one of five. So the work per call falls as the load rises, and a call alone waits for its own flush only.
     """
 
     def __init__(self, name: str) -> None:

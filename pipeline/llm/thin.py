@@ -1,7 +1,7 @@
 """One attempt over the wire, with nothing between our bytes and the socket but a parser."""
 
 import asyncio
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pipeline.errors import UsageError
 from pipeline.llm.connection import Broken, Connection, decoded
@@ -93,7 +93,7 @@ def _head(base_url: str, path: str, headers: dict[str, str]) -> bytes:
     parts = urlsplit(base_url)
     target = quote(parts.path.rstrip("/") + path, safe="/%:@!$&'()*+,;=~")
     if parts.query:
-        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+        target += "?" + urlencode(dict(parse_qsl(parts.query)))  # as the SDK does
     default = {"host": _host(parts.netloc), "accept": "application/json", "user-agent": "seedmill"}
     sent = {name.lower(): (name, value) for name, value in {**default, **headers}.items()}
     lines = [f"POST {target} HTTP/1.1"]
