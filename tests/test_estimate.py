@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.llm.accounts import Sums, account, spending
 from pipeline.llm.fake.provider import FakeProvider
+from pipeline.llm.ledger import ledger_facts
 from pipeline.projection import Estimate, of_rows, of_yield, quantile
 from tests.runs import environment, seedmill
 
@@ -88,8 +89,7 @@ def test_the_pilot_is_paid_once_and_counts_for_the_run(tmp_path: Path) -> None:
         assert account(tmp_path / "ledger", "pool").finished == pytest.approx(provider.bill()["usd"])
         run = seedmill("run", path, "--engine", "local", "--quiet", "--outputs", tmp_path, env=env)
         assert run.returncode == 0, run.stderr
-        calls = provider.calls()
-        assert all(call["charged"] == 1 for call in calls.values()), "nothing is paid twice"
+        assert ledger_facts(tmp_path / "ledger")["calls"] == provider.bill()["charged"], "nothing is paid twice"
         stopped = seedmill("estimate", path, "--outputs", tmp_path / "x", "--budget", "0.002", env=env)
     assert stopped.returncode == 1
     assert "the budget of $0.00200 is used up" in stopped.stderr
