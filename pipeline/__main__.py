@@ -192,6 +192,21 @@ def _add_starters(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     preview.add_argument("--json", action="store_true", help="print JSON")
     _add_outputs(preview)
 
+    estimate = _add(
+        commands, "estimate", "estimate:estimate", "pilot a few rows and project calls, tokens, money and time"
+    )
+    estimate.add_argument("recipe", type=Path, metavar="RECIPE")
+    estimate.add_argument("data", nargs="*", metavar="FILE", help="dataset files in place of the recipe's")
+    estimate.add_argument("--rows", type=_positive, default=10, metavar="N", help="rows to pilot (default 10)")
+    estimate.add_argument(
+        "--run", metavar="NAME", help="the run that the pilot's calls count for; default: the recipe's"
+    )
+    estimate.add_argument("--set", action="append", default=[], metavar="ENTRY.KEY=VALUE", help="change one setting")
+    _add_budget(estimate)
+    estimate.add_argument("--rehearse", action="store_true", help="answer from the fake provider, at no cost")
+    estimate.add_argument("--json", action="store_true", help="print JSON")
+    _add_outputs(estimate)
+
     convert = _add(commands, "convert", "start:convert", "convert a dataset from one format to another")
     convert.add_argument("input", type=Path, metavar="IN")
     convert.add_argument("--to", required=True, metavar="FORMAT")
