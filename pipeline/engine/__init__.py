@@ -36,6 +36,10 @@ class Calls(Exchange, Protocol):
         """What was used, by one entry or by all since the start."""
         ...
 
+    def outages(self) -> list[str]:
+        """What is to be told of endpoints that are down now, a sentence each."""
+        ...
+
     def close(self) -> None:
         """Wait for what was sent and let go of the ledger."""
         ...

@@ -133,8 +133,9 @@ def _money(money: Mapping[str, float | None]) -> list[str]:
 
 def _calls(snapshot: Mapping[str, Any]) -> str:
     usage = snapshot.get("usage") or {}
+    outages = [str(sentence) for sentence in usage.get("outages") or ()]
     if not usage.get("calls"):
-        return ""
+        return "; " + ", ".join(outages) if outages else ""
     seconds = max(1e-9, snapshot["updated"] - snapshot["started"])
     tokens = usage.get("completion_tokens", 0)
     parts = [f"{usage['calls']:,} calls", f"{usage.get('reused', 0):,} reused", f"{tokens:,} tokens out"]
@@ -143,5 +144,5 @@ def _calls(snapshot: Mapping[str, Any]) -> str:
     if usage.get("retries"):
         parts.append(f"{usage['retries']:,} retries")
     parts.append(f"{tokens / seconds:,.0f} tokens/s")
-    parts += _money(usage.get("money") or {})
+    parts += _money(usage.get("money") or {}) + outages
     return "; " + ", ".join(parts)
