@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 _START = 8
 _SHRINK, _CREEP = 0.7, 0.05
 
-_FACTOR = 1.5
-"""A probe compares the level with one that is so many times larger or smaller."""
+_FACTOR, _FINE = 1.5, 1.25
+"""A probe compares the level with one that is so many times larger or smaller; the latter once neither has paid."""
+
+_DRIFT = 1.3
+"""When a level's own rate changes more than this in a probe, the server or its work has changed: begin again."""
 
 _UP, _DOWN = 1.05, 0.97
 """A larger level must bring at least that much more, a smaller one may cost no more than that."""
@@ -72,6 +75,16 @@ class _Probe:
         """What is measured now."""
         return self.other if len(self.rates) % 2 else self.base
 
+    def add(self, rates: tuple[float, float], calls: int) -> None:
+        """What was measured at `level`."""
+        if len(self.rates) >= 2 and len(self.rates) % 2 == 0:
+            changes = [max(new, old) / max(1e-9, min(new, old)) for new, old in zip(rates, self.rates[-2], strict=True)]
+            if min(changes) > _DRIFT:
+                self.rates.clear()
+                self.counted = 0
+        self.rates.append(rates)
+        self.counted += calls
+
     def ratio(self) -> tuple[float, float, int]:
         """B over A, its standard error, and from how many comparisons: each B with the mean of the A before and after.
 
@@ -118,7 +131,7 @@ class Throughput:
         self._count = _Count(0)
         self._probe: _Probe | None = None
         self._rest, self._rests = 0.0, _REST
-        self._up_next = True
+        self._up_next, self._failed = True, 0
         self._tokens = 0.0
         self._open_generation()
 
@@ -208,27 +221,27 @@ class Throughput:
         if self._rest > 0:
             return
         up = self.level < self.most and (self._up_next or self.level <= 1)
-        other = min(float(self.most), max(self.level + 1, self.level * _FACTOR)) if up else self.level / _FACTOR
+        factor = _FACTOR if self._failed < 2 else _FINE
+        other = min(float(self.most), max(self.level + 1, self.level * factor)) if up else self.level / factor
         if self.level <= 1 and not up:
             self._rest = float(_REST_MOST)
             return
         self._probe = _Probe(self.level, max(1.0, other))
-        self._open_arm(self.level, settle=False)
+        self._open_arm(self.level)
 
-    def _open_arm(self, level: float, *, settle: bool) -> None:
-        self._count = _Count(max(24, round(3 * level)), skip=round(max(self.level, level)) if settle else 0)
+    def _open_arm(self, level: float) -> None:
+        self._count = _Count(max(24, round(3 * level)), skip=round(max(self.level, level)))
 
     def _measure(self, now: float, work: float, beside: int) -> None:
         probe, count = self._probe, self._count
         assert probe is not None
         if not count.add(now, work, beside):
             return
-        probe.rates.append(count.rates)
-        probe.counted += count.calls
+        probe.add(count.rates, count.calls)
         up = probe.other > probe.base
         pays = probe.verdict(_UP if up else _DOWN)
         if pays is None:
-            self._open_arm(probe.level, settle=True)
+            self._open_arm(probe.level)
         else:
             self._conclude(probe, up=up, pays=pays)
 
@@ -236,12 +249,13 @@ class Throughput:
         self._probe = None
         if pays:
             self.level, self._rests, self._up_next = probe.other, _REST, up
+            self._failed = 0
             if up and probe.ratio()[0] > 1 + 0.7 * (probe.other / probe.base - 1):
                 self._ramping = True
                 self._generations.clear()
                 self._open_generation()
             self._rest = self.level
         else:
-            self._up_next = not up
+            self._up_next, self._failed = not up, self._failed + 1
             self._rests = min(_REST_MOST, self._rests * 2)
             self._rest = self._rests * self.level
