@@ -10,7 +10,7 @@ from pipeline.llm.flight import Flight, Line
 from pipeline.llm.gate import Gate
 from pipeline.llm.outage import Outages
 from pipeline.llm.reading import Reading
-from pipeline.llm.servers import normalised, server_of
+from pipeline.llm.servers import normalised
 from pipeline.llm.told import read_told
 
 
@@ -50,7 +50,7 @@ class Tower:
         """Tell the gate how an attempt ended."""
         spec, gate, given, verdict = flight.line.spec, flight.line.gate, flight.given, heard.verdict
         assert given is not None
-        told = read_told(heard.told, server_of(spec.base_url).limits) if heard.told else ()
+        told = read_told(heard.told, spec.kind.limits) if heard.told else ()
         if isinstance(verdict, Reading):
             gate.report(given, answered=True, used=verdict.prompt_tokens + verdict.completion_tokens, told=told)
         elif isinstance(verdict, Again):
