@@ -179,8 +179,10 @@ class Models:
         return {} if self._calls is None else self._calls.usage(entry).as_dict()
 
     def live_usage(self) -> dict[str, Any]:
-        """What all entries have used so far, and under `money` what the run has spent and may still spend."""
-        return {} if self._calls is None else self._calls.usage().as_dict() | {"money": self._calls.money()}
+        """What all entries have used so far, `money` spent and left, and `outages`, a sentence for each."""
+        if self._calls is None:
+            return {}
+        return self._calls.usage().as_dict() | {"money": self._calls.money(), "outages": self._calls.outages()}
 
     def batches(self) -> dict[str, Any] | None:
         """What is under way in batches, None when nothing is."""

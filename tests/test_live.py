@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.llm.flight import Line
-from pipeline.llm.limits import Gate
+from pipeline.llm.gate import Gate
 from pipeline.llm.standstill import Noticeboard, standstill
 from pipeline.pace import ETA_WINDOW, WINDOW, Pace
 from pipeline.report import live, resumption

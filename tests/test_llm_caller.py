@@ -60,6 +60,11 @@ def ask(number: int = 0, **settings: Any) -> Request:
     return Request(prompt=f"q{number}", **settings)
 
 
+def acquainted(caller: Caller) -> None:
+    """Get past the single call that scouts an endpoint of which nothing is known."""
+    assert caller.submit(Request(prompt="hello"), "hello").result(10).outcome == "ok"
+
+
 def replies(futures: list[Future[Reply]]) -> list[Reply]:
     return [future.result(30) for future in futures]
 
@@ -290,15 +295,16 @@ def test_requests_per_minute_are_kept(open_caller: Open) -> None:
 
 def test_released_calls_are_dropped_or_finished(open_caller: Open, tmp_path: Path) -> None:
     caller, script = open_caller(latency=0.15, specs={"default": spec_of(concurrency=2)})
+    acquainted(caller)
     futures = [caller.submit(ask(n), "e") for n in range(10)]
-    until(lambda: len(script.seen) == 2)
+    until(lambda: len(script.seen) == 3)
     caller.release([compose(spec_of(), ask(n), "e").key for n in range(10)])
     ended = [future.exception(10) for future in futures]
     assert [error is None for error in ended] == [True] * 2 + [False] * 8
     assert all(isinstance(error, CancelledError) for error in ended[2:])
     usage = caller.usage("e")
-    assert (usage.calls, usage.after_target, usage.in_flight, len(script.seen)) == (0, 2, 0, 2)
-    assert ledger_facts(tmp_path)["calls"] == 2
+    assert (usage.calls, usage.after_target, usage.in_flight, len(script.seen)) == (0, 2, 0, 3)
+    assert ledger_facts(tmp_path)["calls"] == 3
     assert caller.submit(ask(5), "e").result(10).outcome == "ok"
 
 
@@ -313,11 +319,12 @@ def test_a_call_two_want_is_not_dropped_for_one(open_caller: Open) -> None:
 
 def test_close_waits_for_what_was_sent(open_caller: Open, tmp_path: Path) -> None:
     caller, script = open_caller(latency=0.2, specs={"default": spec_of(concurrency=3)})
+    acquainted(caller)
     futures = [caller.submit(ask(n), "e") for n in range(20)]
-    until(lambda: len(script.seen) == 3)
+    until(lambda: len(script.seen) == 4)
     caller.close()
     assert [f.exception(0) is None for f in futures] == [True] * 3 + [False] * 17
-    assert ledger_facts(tmp_path) == {"calls": 3, "intents": 0, "lost": 0}
+    assert ledger_facts(tmp_path) == {"calls": 4, "intents": 0, "lost": 0}
     with pytest.raises(RuntimeError, match="closed"):
         caller.submit(ask(99), "e")
     caller.close()

@@ -25,6 +25,7 @@ def test_faults_that_pass_are_tried_again(status: int) -> None:
     again = verdict(status)
     assert isinstance(again, Again)
     assert again.limited == (status == 429)
+    assert again.down == (status >= 500)
     assert not again.paid
 
 

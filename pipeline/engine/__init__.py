@@ -50,6 +50,10 @@ class Calls(Exchange, Protocol):
         """What everything waits for, when it is anything but a reply."""
         ...
 
+    def outages(self) -> list[str]:
+        """What is to be told of endpoints that are down now, a sentence each."""
+        ...
+
     def close(self) -> None:
         """Wait for what was sent and let go of the ledger."""
         ...

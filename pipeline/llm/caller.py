@@ -17,8 +17,8 @@ from pipeline.llm.body import Call, compose
 from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import PAUSES, Line, Pauses
 from pipeline.llm.flights import Flights
+from pipeline.llm.gate import Gate
 from pipeline.llm.ledger import Reader
-from pipeline.llm.limits import Gate
 from pipeline.llm.mailbox import Mailbox, Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.purse import Purse
@@ -61,7 +61,7 @@ class Caller:
             ledger: the ledger's folder.
             run: name of the run, noted with every call.
             patience: seconds to wait for another run that holds the ledger.
-            notice: told once who that is.
+            notice: told who that is, and when an endpoint is down or back.
             connect: makes the transport of a model.
             pauses: how long to wait between attempts.
             carry: opens what makes the attempts, by default one in this process from the arguments above.
@@ -87,8 +87,8 @@ class Caller:
             raise
         self._found = carrier.found_in_flight
         self._desk = self._open_desk(ledger, run, carrier, pauses=pauses, patience=patience, notice=notice)
-        lines = _lines(self.specs)
-        self._flights = Flights(lines, carrier, self._reader, self._meter, pauses, self.purse, self._desk)
+        lines = _lines(self.specs, pauses)
+        self._flights = Flights(lines, carrier, self._reader, self._meter, pauses, self.purse, notice, self._desk)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
         self._thread.start()
         self._missed = threading.local()  # the call that this thread did not find, and when it looked
@@ -176,6 +176,10 @@ class Caller:
         """What everything waits for, when it is anything but a reply."""
         return self.noticeboard.read() or self._flights.standstill()
 
+    def outages(self) -> list[str]:
+        """What is to be told of endpoints that are down now, a sentence each."""
+        return self._flights.outages.sentences()
+
     def close(self) -> None:
         """Drop what was not sent, wait for what was, and let go of the ledger."""
         if self._closed:
@@ -206,7 +210,7 @@ class Caller:
         self.close()
 
 
-def _lines(specs: Mapping[str, ModelSpec]) -> dict[str, Line]:
+def _lines(specs: Mapping[str, ModelSpec], pauses: Pauses) -> dict[str, Line]:
     """A line per role; roles that ask one model with one key share a gate and the strictest of their rates."""
     groups: dict[tuple[str | None, ...], list[ModelSpec]] = {}
     for spec in specs.values():
@@ -215,7 +219,7 @@ def _lines(specs: Mapping[str, ModelSpec]) -> dict[str, Line]:
     for members in groups.values():
         given = {name: [rate for s in members if (rate := getattr(s, name)) is not None] for name in _RATES}
         rates: dict[str, Any] = {name: min(found, default=None) for name, found in given.items()}
-        gate = Gate(concurrency=max(s.concurrency for s in members), **rates)
+        gate = Gate(concurrency=max(s.concurrency for s in members), first_probe=pauses.probe, **rates)
         for spec in members:
             lines[spec.role] = Line(spec, gate)
     return lines

@@ -131,7 +131,7 @@ class LocalCarrier:
         try:
             answer = await self._wires[call.role].post(*wire_body(spec, call))
         except NoAnswer as reason:
-            verdict = Again(why=str(reason), paid=reason.paid)
+            verdict = Again(why=str(reason), down=True, paid=reason.paid)
             return Heard(verdict=verdict, reached=reason.paid, seconds=time.monotonic() - began)
         seconds, told, found = time.monotonic() - began, _telling(answer), judge(spec, answer)
         if not isinstance(found, Reading):

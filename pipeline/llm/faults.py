@@ -63,12 +63,14 @@ class Again:
     Attributes:
         why: a few words for reports.
         limited: the server said that we ask too much (429).
+        down: the server was not there, did not answer in time, or met an error of its own (5xx).
         wait: seconds it wants to be left alone, or None when it does not say.
         paid: the attempt may be on the bill.
     """
 
     why: str
     limited: bool = False
+    down: bool = False
     wait: float | None = None
     paid: bool = False
 
@@ -90,7 +92,8 @@ def judge(spec: ModelSpec, answer: Answer) -> Verdict:
         return _refusal(spec, answer, "the account has no credit left", "top it up, or use another key or model")
     if answer.status in _TRANSIENT or answer.status >= 500:
         limited = answer.status == 429
-        return Again(why=f"HTTP {answer.status}", limited=limited, wait=retry_after(answer.headers))
+        down = answer.status >= 500
+        return Again(why=f"HTTP {answer.status}", limited=limited, down=down, wait=retry_after(answer.headers))
     if answer.status in _OF_THE_INPUT:
         return _about_input(spec, answer, codes)
     return _of_endpoint(spec, answer)
@@ -137,6 +140,14 @@ def nobody_there(spec: ModelSpec, reason: str) -> ModelError:
     """The error of an endpoint that never answered at all."""
     hint = "start the server, or check LLM_BASE_URL (for a role of its own: models.<role>.base_url) and HTTPS_PROXY"
     return ModelError(f"{normalised(spec.base_url)}: nobody answers there (role {spec.role}: {reason})", hint)
+
+
+def down_for(spec: ModelSpec, seconds: float, why: str) -> ModelError:
+    """The error of an endpoint that had answered and then was down for longer than a call is worth waiting for."""
+    hint = "run the same command again when it is back; finished calls are kept"
+    return ModelError(
+        f"{normalised(spec.base_url)} has not answered for {seconds / 60:.0f} min (role {spec.role}: {why})", hint
+    )
 
 
 def left_alone(spec: ModelSpec, seconds: float, why: str) -> ModelError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.llm.body import Call
-from pipeline.llm.limits import Gate, Pass
+from pipeline.llm.gate import Gate, Pass
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Reply
 
@@ -20,11 +20,15 @@ class Pauses:
         nobody: for the first answer of an endpoint, before it is taken for absent.
         first: about that long before the second attempt of a call; then twice as long each time.
         longest: at most that long between two attempts, unless the server asks for more.
+        limited: at most that long after a 429: when the endpoint is asked again is the gate's decision.
+        probe: before an endpoint that is down is asked again; then twice as long each time.
     """
 
     nobody: float = 10.0
     first: float = 0.5
     longest: float = 30.0
+    limited: float = 1.0
+    probe: float = 1.0
 
     def pause(self, attempts: int, jitter: float) -> float:
         """Seconds before the next attempt after so many; `jitter` in 0..1 spreads calls that failed together."""
@@ -67,6 +71,8 @@ class Flight:
         place: `waiting` to be sent, `sent`, `resting` between two attempts (due ones included), `batched` (waiting for
             a batch or in one), or `over`.
         given: its place at the gate, while it has one.
+        excused: seconds for which it was not tried because the endpoint was down; they do not eat its deadline.
+        downtime: the gate's seconds of outage when this call was last tried.
         lost: attempts without a reply that may have been paid, as reasons.
         quote: US dollars that one attempt costs at worst; None when nobody knows.
         holds: that much is reserved for it.
@@ -81,6 +87,8 @@ class Flight:
     given: Pass | None = None
     sends: int = 0
     first_sent: float = 0.0
+    excused: float = 0.0
+    downtime: float = 0.0
     lost: list[str] = field(default_factory=list)
     quote: float | None = None
     holds: bool = False

@@ -10,18 +10,19 @@ from dataclasses import replace
 from pipeline.errors import ModelError, SeedmillError
 from pipeline.llm.batch.desk import BatchDesk
 from pipeline.llm.batch.landing import ByKey
-from pipeline.llm.body import Call, token_bound
+from pipeline.llm.body import Call
 from pipeline.llm.carrier import Carrier, Errand, Heard
-from pipeline.llm.faults import Again, left_alone, nobody_there
+from pipeline.llm.faults import Again, down_for, left_alone, nobody_there
 from pipeline.llm.flight import Flight, Line, Pauses
+from pipeline.llm.gate import Gate
 from pipeline.llm.landings import Landings
 from pipeline.llm.ledger import Reader
-from pipeline.llm.limits import Gate
 from pipeline.llm.purse import Purse
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Reply
 from pipeline.llm.standstill import Standstill, standstill
 from pipeline.llm.till import Till
+from pipeline.llm.tower import Tower
 from pipeline.llm.usage import Meter, count_reused
 
 
@@ -40,14 +41,16 @@ class Flights:
         meter: Meter,
         pauses: Pauses,
         purse: Purse,
+        notice: Callable[[str], None] = lambda sentence: None,
         desk: BatchDesk | None = None,
     ) -> None:
         self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
         self._pauses, self._till, self._desk = pauses, Till(purse), desk
         self.landings = Landings()
+        self._tower = Tower(lines, self._affords, self._send, notice)
+        self.outages = self._tower.outages
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[int, asyncio.TimerHandle] = {}
         self._landed = asyncio.Event()
         ways = (self._queue, self._stored, self._give_up, self._fail, self._money_back)
         self.landing = ByKey(self._under_way, self.landings, *ways)
@@ -76,15 +79,14 @@ class Flights:
             count_reused(self._meter, call.entry, reading)
             future.set_result(reading.reply(call.key, reused=True))
             return
-        tokens = float(token_bound(call)) if line.gate.counts_tokens else 0.0
-        flight = self._under_way[call.key] = Flight(call, line, [future], tokens, quote=quote)
+        flight = self._under_way[call.key] = Flight(call, line, [future], quote=quote)
         if self._desk is not None:
             flight.place = "batched"
             if self._desk.take(call):
                 return
             flight.place = "waiting"
         line.waiting.append(flight)
-        self._pump(line.gate)
+        self._tower.pump(line.gate)
 
     def release(self, keys: Iterable[str]) -> None:
         """Somebody no longer wants these: drop what was not sent, and do not try again what was."""
@@ -117,8 +119,7 @@ class Flights:
             await self._landed.wait()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for timer in self._timers.values():
-            timer.cancel()
+        self._tower.close()
         if self._desk is not None:
             await self._desk.close()
         await self._carrier.close()
@@ -126,47 +127,17 @@ class Flights:
     def _queue(self, flight: Flight) -> None:
         flight.place = "waiting"
         flight.line.waiting.append(flight)
-        asyncio.get_running_loop().call_soon(self._pump, flight.line.gate)
-
-    def _pump(self, gate: Gate) -> None:
-        """Send whatever the gate lets through now, second attempts first; come back when it will let through more."""
-        lines = [line for line in self._lines.values() if line.gate is gate]
-        for line in lines:
-            while line.due:
-                wait = gate.wait_again(line.due[0].tokens)
-                if wait > 0:
-                    self._pump_later(gate, wait)
-                    return
-                flight = line.due.popleft()
-                if flight.place != "over" and flight.given is not None and self._affords(flight):
-                    flight.given = gate.renew(flight.given)
-                    self._send(flight)
-        for line in lines:
-            while line.waiting:
-                if line.waiting[0].place == "over":
-                    line.waiting.popleft()
-                    continue
-                wait_for = gate.wait(line.spec.role, line.spec.concurrency, line.waiting[0].tokens)
-                if wait_for is None:
-                    break
-                if wait_for > 0:
-                    self._pump_later(gate, wait_for)
-                    return
-                flight = line.waiting.popleft()
-                if not self._affords(flight):
-                    continue
-                flight.given = gate.enter(line.spec.role, flight.tokens)
-                self._meter.add(flight.call.entry, in_flight=1)
-                self._send(flight)
-
-    def _pump_later(self, gate: Gate, wait: float) -> None:
-        earlier = self._timers.pop(id(gate), None)
-        if earlier is not None:
-            earlier.cancel()
-        self._timers[id(gate)] = asyncio.get_running_loop().call_later(wait, self._pump, gate)
+        self._tower.pump_soon(flight.line.gate)
 
     def _send(self, flight: Flight) -> None:
+        gate, given = flight.line.gate, flight.given
+        if flight.place == "waiting":
+            self._meter.add(flight.call.entry, in_flight=1)
         flight.place = "sent"
+        downtime = gate.downtime()
+        if flight.sends and given is not None and not given.probe:
+            flight.excused += downtime - flight.downtime
+        flight.downtime = downtime
         self._start(self._fly(flight))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
@@ -178,6 +149,13 @@ class Flights:
         """One attempt and what follows from it."""
         try:
             heard = await self._attempt(flight)
+        except Exception as error:  # it was not sent, or we cannot know
+            if flight.given is not None:
+                flight.line.gate.withdraw(flight.given)
+            self._settle_money(flight, self._till.purse.lose)
+            self._fail(flight, error)
+            return
+        try:
             self._settle(flight, heard)
             if isinstance(heard.verdict, Reading):
                 if heard.stored is not None:
@@ -251,36 +229,39 @@ class Flights:
             self._end_if_broke()
 
     def _settle(self, flight: Flight, heard: Heard) -> None:
-        gate, given, verdict = flight.line.gate, flight.given, heard.verdict
-        assert given is not None
+        gate, verdict = flight.line.gate, heard.verdict
+        self._tower.report(flight, heard)
         if isinstance(verdict, Reading):
-            prompt, completion = verdict.prompt_tokens, verdict.completion_tokens
-            gate.report(given, answered=True, used=prompt + completion)
             self._free(flight)
             self._meter.add(
-                flight.call.entry, new_prompt_tokens=prompt, new_completion_tokens=completion, cost=heard.cost
+                flight.call.entry,
+                new_prompt_tokens=verdict.prompt_tokens,
+                new_completion_tokens=verdict.completion_tokens,
+                cost=heard.cost,
             )
         elif isinstance(verdict, Again):
-            gate.report(given, limited=verdict.limited, wait=verdict.wait)
             self._try_again(flight, verdict)
         else:
             self._stop(gate, verdict)
             self._fail(flight, verdict)
 
     def _try_again(self, flight: Flight, again: Again) -> None:
-        spec, entry = flight.line.spec, flight.call.entry
-        if again.wait is not None or flight.line.gate.paused_until <= time.monotonic():
+        spec, gate, now = flight.line.spec, flight.line.gate, time.monotonic()
+        if again.wait is not None or gate.paused_until <= now:
             flight.line.trouble = again.why
         if again.paid:
             flight.lost.append(again.why)
             self._settle_money(flight, self._till.purse.lose)
-        self._meter.add(entry, maybe_paid=int(again.paid), retries_429=int(again.limited))
+        self._meter.add(flight.call.entry, maybe_paid=int(again.paid), retries_429=int(again.limited))
         pause = self._pauses.pause(flight.sends, random.random()) if again.wait is None else again.wait
-        if pause > spec.deadline:
-            error = left_alone(spec, pause, again.why)
-            self._stop(flight.line.gate, error)
+        if again.limited and again.wait is None:
+            pause = min(pause, self._pauses.limited)
+        down = 0.0 if gate.down_since is None else now - gate.down_since
+        if pause > spec.deadline or down > spec.deadline:
+            error = left_alone(spec, pause, again.why) if pause > spec.deadline else down_for(spec, down, again.why)
+            self._stop(gate, error)
             self._fail(flight, error)
-        elif time.monotonic() + pause > flight.first_sent + spec.deadline or not flight.wanted:
+        elif now + pause > flight.first_sent + flight.excused + spec.deadline or not flight.wanted:
             self._give_up(flight, again.why)
         else:
             flight.place = "resting"
@@ -289,7 +270,7 @@ class Flights:
     def _rested(self, flight: Flight) -> None:
         del flight.line.resting[flight]
         flight.line.due.append(flight)
-        self._pump(flight.line.gate)
+        self._tower.pump(flight.line.gate)
 
     def _stored(self, flight: Flight, reading: Reading) -> None:
         """The reply is durable: hand it out."""
@@ -342,9 +323,9 @@ class Flights:
         self._landed.set()
 
     def _free(self, flight: Flight) -> None:
-        """Give the call's place to another; a moment later, for whoever frees one may be about to free more."""
+        """Give the call's place to another."""
         if flight.given is not None:
             flight.line.gate.leave(flight.given)
             flight.given = None
             self._meter.add(flight.call.entry, in_flight=-1)
-            asyncio.get_running_loop().call_soon(self._pump, flight.line.gate)
+            self._tower.pump_soon(flight.line.gate)

@@ -1,4 +1,4 @@
-"""The servers people use: what they call things, what they refuse and what they can, from a data file."""
+"""The servers people use: what they call things, what they refuse, can and tell, from a data file."""
 
 import functools
 import re
@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One kind of server, as `servers.yaml` describes it; of the empty one nothing is expected."""
+    """One kind of server, as `servers.yaml` describes it; one that is not known is asked as OpenAI is."""
 
     name: str = ""
     hosts: tuple[str, ...] = ()
@@ -31,6 +31,7 @@ class Server:
     samples: int = 1
     json: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     models: tuple[Mapping[str, Any], ...] = ()
     batch: Mapping[str, Any] = field(default_factory=dict)
 
@@ -106,14 +107,18 @@ def _sent(schema: Any, without: frozenset[str]) -> Any:
     return kept
 
 
-UNKNOWN = Server()
-
-
 @functools.cache
+def _entries() -> tuple[Server, tuple[Server, ...]]:
+    """The entry `default` of `servers.yaml`, and the servers, which have what it says where they say nothing."""
+    text = (resources.files("pipeline.llm") / "servers.yaml").read_text(encoding="utf-8")
+    default, *items = yaml.safe_load(text)
+    usual = {name: value for name, value in default.items() if name != "name"}
+    return Server(**usual), tuple(_server(usual | item) for item in items)
+
+
 def known_servers() -> tuple[Server, ...]:
     """The servers of `servers.yaml`, in its order."""
-    text = (resources.files("pipeline.llm") / "servers.yaml").read_text(encoding="utf-8")
-    return tuple(_server(item) for item in yaml.safe_load(text))
+    return _entries()[1]
 
 
 def _server(item: dict[str, Any]) -> Server:
@@ -132,7 +137,7 @@ def server_of(base_url: str) -> Server:
     for server in known_servers():
         if not server.hosts and parts.port == server.port:
             return server
-    return UNKNOWN
+    return _entries()[0]
 
 
 def named_server(name: str, where: str) -> Server:
