@@ -1,5 +1,6 @@
 """A pilot: a few rows go through a recipe's entries on the real models, and what each of them uses is measured."""
 
+import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -51,6 +52,7 @@ class Leg:
         share: that share when an entry's turn came.
         rows: rows of the pilot that came into an entry.
         window: of a pool: calls that may be under way when its target is reached.
+        repeats: of a pool: tasks that were too much like an earlier one of the pilot.
         whole: the pilot has already made all of it.
     """
 
@@ -62,6 +64,7 @@ class Leg:
     share: dict[str, float] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     window: int = 0
+    repeats: int = 0
     whole: bool = False
 
 
@@ -150,9 +153,11 @@ class Pilot:
         seeds = source.rows if stage.keep_seeds else 0
         leg = Leg(
             units=list(units.values()), population=stage.target, entries=[entry.name], pool=True,
-            window=stage.window, whole=made.height >= stage.target,
+            window=stage.window, whole=made.height >= stage.target, repeats=_repeats(outcome, source),
         )  # fmt: skip
-        self.assumptions.append(f"{entry.name}: as many of its tasks stay new up to its target as in the pilot")
+        self.assumptions.append(
+            f"{entry.name}: new tasks grow rarer as its pool fills, as the pilot's repeats tell, by half at most"
+        )
         sample = _sampled([made], max(1, round(self._rows * stage.target / (stage.target + seeds))), entry.name)
         if seeds:
             sample = pl.concat([sample, _sampled(source.blocks(), max(1, self._rows - sample.height), entry.name)])
@@ -219,6 +224,13 @@ class Pilot:
 
     def _units(self, rows: pl.DataFrame) -> list[Unit]:
         return [Unit(rows.slice(i, 1)) for i in range(rows.height)]
+
+
+def _repeats(outcome: Outcome, seeds: Stream) -> int:
+    """How many tasks were too much like another one that was made, seeds not counted."""
+    given = {id for block in seeds.blocks() for id in block["id"].to_list()}
+    details = outcome.drops.filter(pl.col("reason") == "not-novel")["detail"]
+    return sum(json.loads(detail).get("partner") not in given for detail in details)
 
 
 def _ancestor(row: str, unit_of: dict[str, Unit], parents: dict[str, list[str]]) -> Unit:

@@ -65,6 +65,31 @@ def of_yield(seen: Sequence[float], yields: Sequence[float], target: float) -> E
     return _interval(ratio * target, _spread(deviations, sum(seen) / len(seen)), len(seen), steps)
 
 
+def crowding(repeats: int, made: int, target: float) -> Estimate:
+    """How much more often a pool's steps must be taken than in the pilot, since what is new grows rarer as it fills.
+
+    If any two tasks are alike with the same small chance q, a task is new beside m others with a chance of about
+    exp(-q m), and reaching a target takes (exp(q target) - 1) / (q target) times as many as with q = 0. The pilot's
+    repeats among its pairs tell q, roughly; so the factor is taken to be at most 2.
+
+    Args:
+        repeats: tasks of the pilot that were too much like an earlier one of the pilot.
+        made: tasks that were not.
+        target: tasks in all.
+    """
+    pairs = max(1.0, made * (made + 1) / 2)
+    few, many = max(0.0, repeats - 2 * math.sqrt(repeats)), repeats + 2 + 2 * math.sqrt(repeats + 1)
+    value, low, high = (_crowded(count / pairs, made, target) for count in (repeats, few, many))
+    return Estimate(value=value, low=low, high=high)
+
+
+def _crowded(chance: float, made: int, target: float) -> float:
+    if not chance or target <= made:
+        return 1.0
+    now, then = (math.expm1(min(50.0, chance * m)) / (chance * m) if m else 1.0 for m in (made, target))
+    return min(2.0, then / now)
+
+
 def _spread(deviations: Sequence[float], mean: float) -> float:
     """Standard deviation of one row."""
     n = len(deviations)

@@ -67,7 +67,7 @@ class Schedule:
             base_url=url,
             price=self.price,
             concurrency=self.concurrency,
-            timeout=0.3,
+            timeout=0.3 if any(fault["kind"] == "hang" for fault in self.faults) else 30.0,
             deadline=30.0,
             max_tokens=64,
         )

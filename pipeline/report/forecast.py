@@ -10,7 +10,7 @@ from pipeline.llm.purse import dollars
 from pipeline.llm.reading import read_stored
 from pipeline.llm.usage import cost_of
 from pipeline.pilot import Keys, Leg
-from pipeline.projection import Estimate, of_rows, of_yield
+from pipeline.projection import Estimate, crowding, of_rows, of_yield
 from pipeline.report.rows import table
 
 METRICS = ("calls", "prompt_tokens", "completion_tokens", "cost", "seconds")
@@ -157,7 +157,11 @@ def _projected(leg: Leg, uses: Sequence[Use], name: str, entry: str, late: int) 
     if leg.whole:
         exact = sum(seen)
         return Estimate(value=exact, low=exact, high=exact + late * each)
-    found = of_yield(seen, [unit.made for unit in leg.units], leg.population).at_least(sum(seen))
+    yields = [unit.made for unit in leg.units]
+    found = of_yield(seen, yields, leg.population)
+    more = crowding(leg.repeats, sum(yields), leg.population)
+    found = Estimate(value=found.value * more.value, low=found.low * more.low, high=found.high * more.high)
+    found = found.at_least(sum(seen))
     # When the target is reached, up to a window of further calls is under way: paid, though nobody looks at them.
     over = (leg.window - 1) * each
     return Estimate(value=found.value + over, low=found.low, high=found.high + over + each)
