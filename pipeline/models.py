@@ -135,7 +135,7 @@ class Models:
     def _start(self) -> None:
         assert self._engine is not None
         specs: Mapping[str, ModelSpec] = self.specs
-        with self._said("the ledger is opened"):
+        with self._said("the ledger is being opened"):
             lease = whole_ledger(self._ledger, self._run, patience_of(self._environ), self._somebody_else)
             self._stack.enter_context(lease)
         if self._rehearse:
@@ -145,9 +145,9 @@ class Models:
             specs = {role: replace(spec, base_url=provider.url) for role, spec in specs.items()}
         from pipeline.llm.local import serving
 
-        with self._said("the embedded model is loaded" if any(spec.local for spec in specs.values()) else None):
+        with self._said("the embedded model is being loaded" if any(spec.local for spec in specs.values()) else None):
             self._served = self._stack.enter_context(serving(specs))
-        with self._said("the ledger is opened"):
+        with self._said("the ledger is being opened"):
             self._calls = self._engine.calls(self._served, self._ledger, self._run, self._somebody_else)
         self._stack.callback(self._calls.close)
         self._calls.spend_at_most(self._recipe.budget_usd)

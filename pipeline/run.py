@@ -71,8 +71,9 @@ def execute(plan: Plan) -> list[dict[str, Any]]:
             manifests = _walk(plan, status)
         except (Exception, KeyboardInterrupt) as error:
             known = (no_room(error, plan.folder) if isinstance(error, OSError) else None) or error
-            kind = "incomplete" if isinstance(error, IncompleteError) else "failed"
-            status.close(kind, str(known) or type(known).__name__)
+            kinds = {IncompleteError: "incomplete", KeyboardInterrupt: "stopped"}
+            words = "interrupted; run the same command again to go on" if isinstance(error, KeyboardInterrupt) else ""
+            status.close(kinds.get(type(error), "failed"), str(known) or words or type(known).__name__)
             raise known from (None if known is error else error)
         status.close("done")
     return manifests
