@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.errors import ModelError
 from pipeline.llm.body import Call
 from pipeline.llm.gate import Gate, Pass
 from pipeline.llm.models import ModelSpec
@@ -48,6 +49,7 @@ class Line:
         resting: between two attempts, with the timer that ends the rest.
         due: rested, to be tried again before anything new is sent.
         reached: the server has answered at least once.
+        refused: why it refused us for good before it had answered anything; nothing more is asked of it.
     """
 
     spec: ModelSpec
@@ -56,6 +58,7 @@ class Line:
     resting: "dict[Flight, asyncio.TimerHandle]" = field(default_factory=dict)
     due: "deque[Flight]" = field(default_factory=deque)
     reached: bool = False
+    refused: ModelError | None = None
 
 
 @dataclass(eq=False, slots=True)
