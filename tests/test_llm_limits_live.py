@@ -56,6 +56,8 @@ def test_a_wrong_model_costs_one_request(tmp_path: Path) -> None:
             for future in futures:
                 with pytest.raises(ModelError, match="there is no model"):
                     future.result(10)
+            with pytest.raises(ModelError, match="there is no model"):
+                caller.submit(Request(prompt="too late"), "e").result(10)
         assert provider.bill()["statuses"] == {"404": 1}
 
 

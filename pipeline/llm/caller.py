@@ -178,7 +178,7 @@ class Caller:
 
     def outages(self) -> list[str]:
         """What is to be told of endpoints that are down now, a sentence each."""
-        return self._flights.outages.sentences()
+        return self._flights.tower.outages.sentences()
 
     def close(self) -> None:
         """Drop what was not sent, wait for what was, and let go of the ledger."""

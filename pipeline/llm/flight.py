@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.errors import ModelError
 from pipeline.llm.body import Call
 from pipeline.llm.gate import Gate, Pass
 from pipeline.llm.models import ModelSpec
@@ -49,6 +50,7 @@ class Line:
         due: rested, to be tried again before anything new is sent.
         reached: the server has answered at least once.
         trouble: why there is a pause, in a few words: what came with it, or the last failure.
+        refused: why it refused us for good before it had answered anything; nothing more is asked of it.
     """
 
     spec: ModelSpec
@@ -58,6 +60,7 @@ class Line:
     due: "deque[Flight]" = field(default_factory=deque)
     reached: bool = False
     trouble: str = ""
+    refused: ModelError | None = None
 
 
 @dataclass(eq=False, slots=True)

@@ -31,6 +31,7 @@ class Flights:
 
     Attributes:
         landings: the calls that have become durable lately; its mark may be taken from any thread.
+        tower: lets them go; its outages may be asked for from any thread.
     """
 
     def __init__(
@@ -47,8 +48,7 @@ class Flights:
         self._lines, self._carrier, self._reader, self._meter = lines, carrier, reader, meter
         self._pauses, self._till, self._desk = pauses, Till(purse), desk
         self.landings = Landings()
-        self._tower = Tower(lines, self._affords, self._send, notice)
-        self.outages = self._tower.outages
+        self.tower = Tower(lines, self._affords, self._send, notice)
         self._under_way: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._landed = asyncio.Event()
@@ -71,6 +71,8 @@ class Flights:
         line = self._lines[call.role]
         try:
             reading = self._reader.find(call.key) if self.landings.may_hold(call.key, mark) else None
+            if reading is None and line.refused is not None:
+                raise line.refused
             quote = None if reading is not None else self._till.purse.quote(call, line.spec)
         except SeedmillError as error:
             future.set_exception(error)
@@ -86,7 +88,7 @@ class Flights:
                 return
             flight.place = "waiting"
         line.waiting.append(flight)
-        self._tower.pump(line.gate)
+        self.tower.pump(line.gate)
 
     def release(self, keys: Iterable[str]) -> None:
         """Somebody no longer wants these: drop what was not sent, and do not try again what was."""
@@ -119,7 +121,7 @@ class Flights:
             await self._landed.wait()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._tower.close()
+        self.tower.close()
         if self._desk is not None:
             await self._desk.close()
         await self._carrier.close()
@@ -127,7 +129,7 @@ class Flights:
     def _queue(self, flight: Flight) -> None:
         flight.place = "waiting"
         flight.line.waiting.append(flight)
-        self._tower.pump_soon(flight.line.gate)
+        self.tower.pump_soon(flight.line.gate)
 
     def _send(self, flight: Flight) -> None:
         gate, given = flight.line.gate, flight.given
@@ -230,7 +232,7 @@ class Flights:
 
     def _settle(self, flight: Flight, heard: Heard) -> None:
         gate, verdict = flight.line.gate, heard.verdict
-        self._tower.report(flight, heard)
+        self.tower.report(flight, heard)
         if isinstance(verdict, Reading):
             self._free(flight)
             self._meter.add(
@@ -270,7 +272,7 @@ class Flights:
     def _rested(self, flight: Flight) -> None:
         del flight.line.resting[flight]
         flight.line.due.append(flight)
-        self._tower.pump(flight.line.gate)
+        self.tower.pump(flight.line.gate)
 
     def _stored(self, flight: Flight, reading: Reading) -> None:
         """The reply is durable: hand it out."""
@@ -299,6 +301,7 @@ class Flights:
         """The endpoint refuses us for good: what waits for it fails with the same sentence; what is sent goes on."""
         for line in self._lines.values():
             if line.gate is gate:
+                line.refused = None if gate.known else error
                 short = [flight for flight in self._till.short if flight.line is line]
                 for flight in [*line.waiting, *line.resting, *line.due, *short]:
                     if flight.place != "over":
@@ -323,9 +326,8 @@ class Flights:
         self._landed.set()
 
     def _free(self, flight: Flight) -> None:
-        """Give the call's place to another."""
         if flight.given is not None:
             flight.line.gate.leave(flight.given)
             flight.given = None
             self._meter.add(flight.call.entry, in_flight=-1)
-            self._tower.pump_soon(flight.line.gate)
+            self.tower.pump_soon(flight.line.gate)

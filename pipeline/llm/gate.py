@@ -87,7 +87,7 @@ class Gate:
         self._of_role: dict[str, int] = {}
         self._epoch = 0
         self._pressed = False  # the last call that asked found all places taken
-        self._known, self._scout = False, 0.0
+        self.known, self._scout = False, 0.0
         self.paused_until = -math.inf  # by the clock: the server wants to be left alone till then
         self._taken: tuple[float, int, int] = (now, 0, 0)
         self._requests = Allowance(requests_per_minute, now, strict=True)
@@ -129,7 +129,7 @@ class Gate:
         if self._pressed or self._of_role.get(role, 0) >= role_most:
             return None
         wait = self.wait_again(tokens)
-        if wait is None or self._known or not self.in_flight:
+        if wait is None or self.known or not self.in_flight:
             return wait
         return min(_POLL, max(wait, self._scout - self._clock()))
 
@@ -205,7 +205,7 @@ class Gate:
         if not reached:
             self._scout = math.inf
             return
-        self._known = True
+        self.known = True
         if limited:
             self._refused(given, now, wait)
             return

@@ -17,6 +17,9 @@ _BELOW = 0.97
 _GROWTH, _STEP, _GROWTH_MOST = 0.01, 30.0, 0.1
 """The rate grows by so much in a step of so many seconds, by twice as much in the next, and never by more than that."""
 
+_BRIEF = 2.0
+"""Seconds for which a server that fills a bucket refuses at most, or nearly so."""
+
 _IDLE = 10.0
 """Seconds without a call that do not count as time in which the server could have taken some."""
 
@@ -66,7 +69,7 @@ class Pace:
         self._opened = self._last = now
         self._closed = False
         self._probe: float | None = None
-        self._next = self._floor = self._interval = 0.0
+        self._next = self._floor = self._interval = self._closed_at = 0.0
         self._refusal_seconds = 0.05
         self._bad = math.inf
         self._grown_until = self._step_began = now
@@ -76,6 +79,7 @@ class Pace:
         self._trial, self._next_trial = False, now
         self._deaf_until, self._deaf_row, self._deaf_seconds = -math.inf, 0, _DEAF_FIRST
         self._seconds: dict[int, int] = {}
+        self._long_closing = -math.inf
 
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent."""
@@ -130,6 +134,7 @@ class Pace:
         elif sent >= self._opened:
             self._closed, self._probe = True, None
             self._cycle.closings += 1
+            self._closed_at = now
             self._bad = self.rate or math.inf
             self._interval = min(_LONGEST_PROBE, max(_FIRST_PROBE, 1 / (self.rate or math.inf)))
             self._next, self._floor = now + self._interval, sent
@@ -158,7 +163,7 @@ class Pace:
             self._bucket = None
         else:
             self._bucket = Bucket(60.0 * self.rate, now, _BURST)
-            self._bucket.take(1.0, now)
+            self._bucket.take(max(1.0, self.rate * _BURST), now)  # nothing has been saved up
 
     def _learn(self, measured: float, now: float) -> None:
         if self._in_vain(measured):
@@ -187,9 +192,15 @@ class Pace:
         return False
 
     def _least(self, now: float) -> float:
-        """By what was taken in the last minute: a limit that is given for a minute, as most are, cannot be less."""
+        """By what was taken in the last minute: a limit that is given for a minute, as most are, cannot be less.
+
+        A server that always takes calls again soon may have had a bucket, now empty, of as much again.
+        """
+        if self._opened - self._closed_at >= _BRIEF:
+            self._long_closing = now
+        share = _BELOW if now - self._long_closing <= 60.0 else _BELOW / 2
         self._seconds = {second: count for second, count in self._seconds.items() if second > now - 60.0}
-        return _BELOW * sum(self._seconds.values()) / 60.0
+        return share * sum(self._seconds.values()) / 60.0
 
     def _grow(self, now: float) -> None:
         """Grow by the time that has gone by with the rate as what held us back."""

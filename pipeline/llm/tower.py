@@ -57,7 +57,7 @@ class Tower:
             limited, down, wait = verdict.limited, verdict.down, verdict.wait
             gate.report(given, limited=limited, failed=down, reached=heard.reached, wait=wait, told=told)
         else:
-            gate.report(given, failed=not heard.reached, reached=heard.reached)
+            gate.withdraw(given)
         self.outages.look(gate, normalised(spec.base_url))
         self.pump_soon(gate)
 
