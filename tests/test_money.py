@@ -9,7 +9,8 @@ import pytest
 from pipeline.llm.accounts import account
 from pipeline.llm.fake.provider import FakeProvider
 from pipeline.llm.ledger import ledger_facts
-from pipeline.llm.ledger_tools import Choice, prune
+from pipeline.llm.ledger_tools import Choice
+from pipeline.llm.prune import prune
 from pipeline.report.money import as_text, money_of, sentence
 from pipeline.run import read_run
 from tests.runs import RECIPES, environment, made_bytes, seedmill
