@@ -49,6 +49,7 @@ class Runner:
     def run(self, provider: FakeProvider, in_flight: int, seconds: float) -> None:
         """One run; its report is added to the rounds of that many in flight."""
         count = max(2 * in_flight, round(seconds * min(self.pace, in_flight / LATENCY)))
+        provider.reset()
         before = spent_by(provider.pid)
         command = [*self.command, provider.url, str(in_flight), str(count)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=HERE, timeout=PATIENCE)
@@ -58,6 +59,7 @@ class Runner:
         if done.returncode:
             sys.exit(f"{self.title}: no times are worth printing\n{done.stdout[-500:]}{done.stderr[-1500:]}")
         told = json.loads(done.stdout.strip().splitlines()[-1])
+        told["peak"] = provider.bill()["peak_in_flight"]
         told["provider_ms"] = 1e3 * (spent_by(provider.pid) - before) / (count + in_flight)
         self.rounds.setdefault(in_flight, []).append(told)
 
@@ -182,6 +184,8 @@ def main() -> None:
     print(f"every reply is that of its question: {LATENCY * 1000:.0f} ms, {TOKENS} tokens each")
     show([*OURS, *others], in_flight)
     told = [runner.median(n, "provider_ms") for runner in OURS for n in in_flight]
+    peaks = ", ".join(f"{THIN.median(n, 'peak'):,.0f} of {n:,}" for n in in_flight)
+    print(f"in flight at once at most, since our gate goes no further than pays: {peaks}")
     print(f"the provider's processor time: {min(told):.2f} to {max(told):.2f} ms a call\n")
     verdicts(in_flight)
     named = ", ".join(f"{package} {version(package)}" for package in ("openai", "aiohttp", "httptools"))
