@@ -26,8 +26,9 @@ _IDLE = 10.0
 _BURST = 0.25
 """Seconds' worth of calls that may leave at once."""
 
-_MANY = 0.25
-"""A larger share of refused requests than this says that the rate is far too high."""
+_FEW, _MANY = 0.004, 0.25
+"""A smaller share of refused requests than this is what learning costs; a larger one says that the rate is far too
+high."""
 
 _ROW = 10
 """So many refusals in a row are taken for a limit whatever was concluded before."""
@@ -76,7 +77,7 @@ class Pace:
         self._steps = 0
         self._halving = self._held = False
         self._anchor: tuple[float, float, float] | None = None
-        self._trial, self._next_trial = False, now
+        self._trial, self._next_trial, self._target = False, now, 0.0
         self._deaf_until, self._deaf_row, self._deaf_seconds = -math.inf, 0, _DEAF_FIRST
         self._seconds: dict[int, int] = {}
         self._long_closing = -math.inf
@@ -155,7 +156,7 @@ class Pace:
             self._cycle = _Cycle(opened, sent=1)
         elif self.rate is None:
             self.rate = max(accepted / seconds, *self._seconds.values())
-        elif self._cycle.refused > _MANY * (self._cycle.refused + self._cycle.sent):
+        elif self._cycle.refused > max(2.0, _MANY * (self._cycle.refused + self._cycle.sent)):
             self.rate, self._halving = max(0.8 * self.rate, self._least(now)), True
         self._grown_until = self._step_began = now
         self._steps = 0
@@ -171,10 +172,14 @@ class Pace:
             self._deaf_seconds = min(_DEAF_LONGEST, 2.0 * self._deaf_seconds)
             self.rate = None
             return
+        if measured > 0.7 * self._bad:
+            measured = max(measured, 0.85 * self._bad)  # the rate grew meanwhile: its mean is less than the limit
         rate = max(min(measured, _BELOW * self._bad), self._least(now))
+        if self._trial:
+            rate = max(rate, 0.95 * self._target)  # what was taken during the trial says nothing
         self._trial = self._anchor is not None and now >= self._next_trial
         if self._trial:
-            self._next_trial = now + _TRIAL_EVERY
+            self._next_trial, self._target = now + _TRIAL_EVERY, rate
             rate *= _TRIAL
         self.rate = rate
 
@@ -182,7 +187,7 @@ class Pace:
         """Whether the rate has been cut, less was taken for it, and the share that is refused has not changed."""
         cycle, before = self._cycle, self._anchor
         share = cycle.refused / (cycle.refused + cycle.sent)
-        if share > _MANY or cycle.refused_probes > cycle.closings / 2 or self._bad == math.inf:
+        if not _FEW <= share <= _MANY or cycle.refused_probes > cycle.closings / 2 or self._bad == math.inf:
             self._anchor = None
         elif before is None:
             self._anchor = (self._bad, measured, share)
