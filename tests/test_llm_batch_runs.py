@@ -67,7 +67,7 @@ class Runs:
 
     def note(self) -> None:
         """What is durable now must never be asked again."""
-        finished, _ = ledger_calls(self.ledger, self.env)
+        finished = ledger_calls(self.ledger, self.env).finished
         attempts = {key: call["attempts"] for key, call in self.provider.calls().items()}
         for key, before in self.durable.items():
             assert attempts[key] == before, "a finished call was asked again"
@@ -75,10 +75,10 @@ class Runs:
 
     def verify(self) -> None:
         """Every reply the provider gave is in the ledger, each once: batches lose nothing and repeat nothing."""
-        finished, left = ledger_calls(self.ledger, self.env)
+        noted = ledger_calls(self.ledger, self.env)
         calls = self.provider.calls()
-        assert left == 0
-        assert {key: call["finished"] for key, call in calls.items()} == dict(finished)
+        assert (noted.left, noted.lost) == (0, {})
+        assert {key: call["finished"] for key, call in calls.items()} == dict(noted.finished)
         assert [e for e in read_book(self.ledger, "x") if e.state != "ended"] == []
 
 
