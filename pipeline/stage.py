@@ -127,6 +127,8 @@ class Tools:
         seed: the run's seed.
         llm: where to ask; only stages that declare a model use it.
         map: applies a picklable function to loaded slices on the engine; results come back in the slices' order.
+        folder: where the stage's result will stand: names this entry of this run, and what is put beside it is seen by
+            all workers; None when nothing is kept.
         progress: call with (done, total or None) now and then; shown by whoever watches the run.
     """
 
@@ -134,6 +136,7 @@ class Tools:
     seed: int
     llm: LLM
     map: Callable[[Callable[[pl.DataFrame], T], Sequence[Slice]], Iterator[T]]
+    folder: Path | None = None
     progress: Callable[[int, int | None], None] = lambda done, total: None
 
     def draw(self, id: str, purpose: str) -> random.Random:
