@@ -156,6 +156,7 @@ def _outcomes(plan: Plan, status: Status, index: int, source: Stream) -> Iterato
         seed=seed,
         llm=plan.models.open(entry) if entry.model_roles else _NO_MODEL,
         map=plan.engine.map,
+        regroup=plan.engine.regroup,
         folder=entry_folder(plan.folder, index, entry),
         progress=lambda done, total: status.entry(index, done=done, **({} if total is None else {"total": total})),
     )

@@ -141,7 +141,7 @@ def write_segment(folder: Path, known: Known, bands: Bands | None) -> None:
         "aside": known.aside.values,
         "aside_starts": known.aside.starts,
         "keys": np.array([keys[order, band] for band, order in enumerate(orders)], np.uint64),
-        "key_rows": np.array(orders, np.uint32),
+        "keys_rows": np.array(orders, np.uint32),
         "equal": known.digests[equal, 0][None],
         "equal_rows": equal[None].astype(np.uint32),
     }

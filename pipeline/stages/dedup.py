@@ -1,6 +1,7 @@
 """Deduplication: equal records, then near-duplicates by MinHash with every candidate verified."""
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,10 @@ from pipeline.stages.dedup_against import bytes_of, known_of, shelves_of
 from pipeline.stages.dedup_evidence import Names, outcome
 from pipeline.stages.dedup_find import Found, find
 from pipeline.stages.dedup_sketch import Aspect, Compared, Keep, Sketch, sketch
+from pipeline.stages.dedup_spread import near_on_cluster
+
+SPREAD_FROM = 200_000
+"""Records from which a cluster's shuffle is worth its start; the answer is the same on both sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ class Dedup:
     def run(self, stream: Stream, tools: Tools) -> Iterator[Outcome]:
         """One outcome per slice, kept records in input order.
 
-        In memory at once: every record's id, digest and shingles, but no texts.
+        In memory at once: every record's id, digest and shingles, but no texts; on a cluster no shingles either.
         """
         if not stream.slices:
             return
@@ -117,7 +122,7 @@ class Dedup:
             shelves += [] if index is None else index.shelves()
             sketches = _sketches(stream, tools, aspect, shelves)
             known, shelf_of = _known(shelves, sketches)
-            found = self._find(known, sketches, aspect)
+            found = self._find(known, sketches, stream, tools)
             if index is not None:
                 _remember(index, found, sketches, stream, tools, aspect)
         names = Names(known, shelf_of, shelves, files, pl.concat([one.ids for one in sketches]))
@@ -139,11 +144,14 @@ class Dedup:
         made_by = "" if tools.folder is None else str(tools.folder.resolve())
         return open_index(Path(str(self.index)).expanduser(), settings, made_by)
 
-    def _find(self, known: Known, sketches: Sequence[Sketch], aspect: Aspect) -> Found:
+    def _find(self, known: Known, sketches: Sequence[Sketch], stream: Stream, tools: Tools) -> Found:
+        aspect = self._aspect()
         rule = Rule(self.threshold, self.cluster, len(known), self.outside_input)
 
         def near(priority: NDArray[np.int64]) -> Duplicates:
             assert aspect.bands is not None
+            if tools.regroup is not None and _is_spread(stream, tools):
+                return near_on_cluster(stream, known, priority, aspect, rule, tools.regroup)
             parts = [known.sets, *(one.shingles for one in sketches if one.shingles is not None)]
             aside = [known.aside, *(one.aside for one in sketches if one.aside is not None)]
             return near_duplicates(parts, aspect.bands, priority, rule, aside if aspect.aside else None)
@@ -151,19 +159,32 @@ class Dedup:
         return find(known, sketches, equal=self.method != "minhash", near=None if aspect.bands is None else near)
 
 
+def _is_spread(stream: Stream, tools: Tools) -> bool:
+    return tools.regroup is not None and stream.rows >= SPREAD_FROM
+
+
 @contextmanager
 def _scratch(tools: Tools) -> Iterator[Path]:
     """A folder for what is only needed while this stage runs, beside the run's where all its workers see it."""
-    parent = None if tools.folder is None else tools.folder.parent
-    prefix = "seedmill-" if tools.folder is None else f".{tools.folder.name}.scratch-"
-    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as folder:
-        yield Path(folder)
+    if tools.folder is None:
+        with tempfile.TemporaryDirectory(prefix="seedmill-") as temporary:
+            yield Path(temporary)
+        return
+    place = tools.folder.with_name(f".{tools.folder.name}.scratch")
+    shutil.rmtree(place, ignore_errors=True)  # left by a run that was killed
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _sketches(stream: Stream, tools: Tools, aspect: Aspect, shelves: Sequence[Shelf]) -> list[Sketch]:
     sketches: list[Sketch] = []
     done = 0
-    for one in tools.map(partial(sketch, aspect=aspect, shelves=shelves), stream.slices):
+    # Where shingles are shuffled they stay where they are cut.
+    what = partial(sketch, aspect=aspect, shelves=shelves, light=_is_spread(stream, tools))
+    for one in tools.map(what, stream.slices):
         sketches.append(one)
         done += len(one.ids)
         tools.progress(done, stream.rows)

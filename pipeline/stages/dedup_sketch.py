@@ -68,25 +68,21 @@ class Sketch:
     known: tuple[NDArray[np.int64], ...] = ()
 
 
-def sketch(block: pl.DataFrame, aspect: Aspect, shelves: Sequence[Shelf] = ()) -> Sketch:
-    """The sketch of a frame of SCHEMA."""
+def sketch(block: pl.DataFrame, aspect: Aspect, shelves: Sequence[Shelf] = (), *, light: bool = False) -> Sketch:
+    """The sketch of a frame of SCHEMA; a light one has no shingles."""
     frame = view(block)
     texts = _texts(frame, aspect.fields)
     spoken = _with_roles(texts, frame["roles"]) if aspect.fields == "conversation" else texts
-    found = digests(spoken)
-    if aspect.bands is None:
+    found, measure = digests(spoken), _measure(frame, texts, aspect)
+    if aspect.bands is None or (light and not shelves):
         known = tuple(shelf.candidates(found, None) for shelf in shelves)
-        return Sketch(block["id"], _measure(frame, texts, aspect), found, None, None, known)
+        return Sketch(block["id"], measure, found, None, None, known)
     cut = shingles(texts, aspect.ngram, aspect.variants)
     keys = band_keys(cut, aspect.bands)[cut.counts > 0] if shelves else None
-    return Sketch(
-        ids=block["id"],
-        measure=_measure(frame, texts, aspect),
-        digests=found,
-        shingles=cut,
-        aside=_aside(frame, aspect) if aspect.aside else None,
-        known=tuple(shelf.candidates(found, keys) for shelf in shelves),
-    )
+    known = tuple(shelf.candidates(found, keys) for shelf in shelves)
+    if light:
+        return Sketch(block["id"], measure, found, None, None, known)
+    return Sketch(block["id"], measure, found, cut, _aside(frame, aspect) if aspect.aside else None, known)
 
 
 def _measure(frame: pl.DataFrame, texts: pl.Series, aspect: Aspect) -> NDArray[np.float64] | None:
