@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import numpy as np
 import polars as pl
 from _edited_set import SIZE, jaccard, with_copies
 from _near_peers import SKIPPED, by_datasketch, by_rensa
+from _short_rows import short_rows
 from novelty import alpaca, show, timed
 
 from pipeline.similar.cluster import Rule, near_duplicates
@@ -36,29 +38,35 @@ DATASKETCH_ROWS = 60_000
 
 
 def ours(texts: Sequence[str]) -> dict[int, int]:
-    parts = shingle_parts(pl.Series(texts, dtype=pl.String), SIZE)
-    found = near_duplicates(parts, bands_for(THRESHOLD, NUM_PERM), np.arange(len(texts)), Rule(THRESHOLD))
+    found = near_duplicates(
+        shingle_parts(pl.Series(texts, dtype=pl.String), SIZE),
+        bands_for(THRESHOLD, NUM_PERM),
+        np.arange(len(texts)),
+        Rule(THRESHOLD),
+    )
     return {int(row): int(found.partner[row]) for row in np.flatnonzero(found.partner >= 0)}
 
 
 def measure(path: Path) -> None:
-    """What a fresh process prints: seconds (median of 3), peak memory in bytes, dropped rows with their partners."""
-    texts = pl.read_parquet(path)["text"].to_list()
+    """What a fresh process prints: seconds (median of 3), processor time, peak bytes, dropped rows with partners."""
+    texts = path.read_text(encoding="utf-8").split("\0")
     ours(texts[:100])  # load the compiled code
+    begin = time.process_time()
     found, seconds = timed(lambda: ours(texts))
+    processor = (time.process_time() - begin) / 3
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"seconds": seconds, "peak": peak, "pairs": list(found.items())}))
+    print(json.dumps({"seconds": seconds, "processor": processor, "peak": peak, "pairs": list(found.items())}))
 
 
-def measured(texts: Sequence[str]) -> tuple[dict[int, int], float, int]:
+def measured(texts: Sequence[str]) -> tuple[dict[int, int], dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "texts.parquet"
-        pl.DataFrame({"text": texts}).write_parquet(path)
+        path = Path(folder) / "texts"
+        path.write_text("\0".join(texts), encoding="utf-8")
         done = subprocess.run([sys.executable, __file__, "--measure", str(path)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     facts = json.loads(done.stdout)
-    return dict(map(tuple, facts["pairs"])), facts["seconds"], facts["peak"]
+    return dict(map(tuple, facts.pop("pairs"))), facts
 
 
 def verified(texts: Sequence[str], origin: Sequence[int], found: dict[int, int], check: int) -> str:
@@ -81,13 +89,17 @@ def verified(texts: Sequence[str], origin: Sequence[int], found: dict[int, int],
 
 
 def compare(texts: Sequence[str], origin: Sequence[int], check: int, *, peers: bool) -> None:
-    found, seconds, peak = measured(texts)
-    remark = f"{verified(texts, origin, found, check)}; peak {peak / 1e9:.2f} GB"
+    found, facts = measured(texts)
+    seconds = facts["seconds"]
+    used = f"{facts['processor']:.2f} s of processor time, peak {facts['peak'] / 1e9:.2f} GB"
+    remark = f"{used}; {verified(texts, origin, found, check)}"
     lines = [("seedmill", seconds, remark)]
     if peers:
-        flagged, took = timed(lambda: by_rensa(texts), runs=1 if len(texts) > DATASKETCH_ROWS else 3)
+        begin = time.process_time()
+        flagged, took = timed(lambda: by_rensa(texts))
+        processor = (time.process_time() - begin) / 3
         missed = len(found.keys() - flagged)
-        remark = f"{len(flagged)} flagged, nothing verified, {missed} of ours not among them"
+        remark = f"{processor:.2f} s of processor time; {len(flagged)} flagged, nothing verified, {missed} of ours not"
         lines.append(("rensa", took, f"{remark}; we take 1/{took / seconds:.1f} of its time"))
     if peers and len(texts) <= DATASKETCH_ROWS:
         theirs, took = timed(lambda: by_datasketch(texts))
@@ -99,15 +111,37 @@ def compare(texts: Sequence[str], origin: Sequence[int], check: int, *, peers: b
     show(f"near-duplicates among {len(texts)} rows", lines, ("rensa", "datasketch", "numba", "numpy", "polars"))
 
 
+def many_short(rows: int) -> None:
+    """Millions of rows in one process, whose texts are made block by block and forgotten."""
+    parts, spent, made = [], 0.0, 0
+    for block in short_rows(alpaca("instruction", "input", "output"), rows):
+        begin = time.perf_counter()
+        parts += shingle_parts(block, SIZE)
+        spent += time.perf_counter() - begin
+        made += len(block)
+    begin = time.perf_counter()
+    found = near_duplicates(parts, bands_for(THRESHOLD, NUM_PERM), np.arange(made), Rule(THRESHOLD))
+    spent += time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    dropped = int((found.partner >= 0).sum())
+    values = sum(len(part.values) for part in parts)
+    remark = f"{values} shingles, {dropped} dropped, peak {peak / 1e9:.2f} GB, making the rows not counted; one run"
+    show(f"near-duplicates among {made} short rows", [("seedmill", spent, remark)], ("numba", "numpy", "polars"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[52_002, 200_000, 1_000_000])
     parser.add_argument("--check", type=int, default=100_000, help="how many pairs are computed again at most")
     parser.add_argument("--no-peers", action="store_true", help="only us")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--short", type=int, metavar="ROWS", help="only us, one run over so many rows of 12-30 words")
     options = parser.parse_args()
     if options.measure is not None:
         measure(options.measure)
+        return
+    if options.short is not None:
+        many_short(options.short)
         return
     real = alpaca("instruction", "input", "output")
     for rows in options.rows:

@@ -17,11 +17,13 @@ from pipeline.similar.cluster import Rule, near_duplicates
 from pipeline.similar.company import in_company
 from pipeline.similar.exact import digests, first_equals
 from pipeline.similar.minhash import Bands, bands_for, signatures
-from pipeline.similar.shingles import Shingles, folded, shingle_parts, shingles
+from pipeline.similar.shingles import Shingles, shingle_parts, shingles
 from pipeline.similar.tokens import characters, fold
+from pipeline.similar.utf8 import folded
 from pipeline.similar.variants import simplified
 
 MIXED = st.text(alphabet="aB9 -.'é中文ーг한ไ😀\0\n", max_size=30)
+KNOWN = st.characters(exclude_categories=["Cs", "Cn"])
 PHRASES = st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join)
 
 
@@ -58,6 +60,14 @@ def test_shingles_are_the_runs_of_tokens(texts: list[str], size: int) -> None:
         for value, run in zip(got, in_order, strict=True):
             assert names.setdefault(value, run) == run, "one hash, one run"
     assert len(set(names.values())) == len(names), "one run, one hash"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.text(KNOWN, max_size=8), max_size=5))
+def test_any_text_is_cut_as_it_is_folded(texts: list[str]) -> None:
+    cut, again = (shingles(pl.Series(list(some), dtype=pl.String), 2) for some in (texts, map(fold, texts)))
+    assert cut.values.tolist() == again.values.tolist()
+    assert cut.counts.tolist() == [max(len(tokens) - 1, len(tokens) > 0) for tokens in map(characters, texts)]
 
 
 @given(st.lists(MIXED, max_size=5))
@@ -100,11 +110,13 @@ def test_bands_that_cannot_be_made() -> None:
         bands_for(0.99, 16)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), max_size=8))
 def test_shared_buckets(rows: list[list[int]]) -> None:
     keys = np.array(rows, np.uint64).reshape(len(rows), 3)
-    found = shared_buckets(keys)
-    buckets, total = found.numbers, len(found.starts) - 1
+    found = shared_buckets(np.ascontiguousarray(keys.T))
+    buckets = np.where(found.numbers >= 0, found.numbers + found.offsets[:, None], -1).T
+    total = len(found.starts) - 1
     assert np.bincount(buckets[buckets >= 0], minlength=total).tolist() == np.diff(found.starts).tolist()
     for band in range(3):
         for a in range(len(rows)):

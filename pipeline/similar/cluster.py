@@ -98,7 +98,7 @@ def near_duplicates(
     place = np.empty(size, np.int64)
     place[rows] = np.arange(len(rows))
     order = place[priority[wanted[priority]]]
-    del sketched
+    del sketched, pieces, parts, aside  # as large as what was made of them
     found = _resolved(sets, Shingles.joined(second), _stacked(keys, bands), order, rule, settled)
     return _spread(found, rows[order], size)
 
@@ -109,7 +109,8 @@ def _sketched(part: Shingles, rows: NDArray[np.int64], bands: Bands) -> tuple[Sh
 
 
 def _stacked(keys: list[NDArray[np.uint64]], bands: Bands) -> NDArray[np.uint64]:
-    return np.concatenate(keys) if keys else np.empty((0, bands.bands), np.uint64)
+    """All keys, shape (bands, texts)."""
+    return np.concatenate([np.empty((bands.bands, 0), np.uint64), *(one.T for one in keys)], axis=1)
 
 
 def _resolved(
@@ -122,17 +123,17 @@ def _resolved(
 ) -> Duplicates:
     """What was found about the texts in the order of priority, named by their places in that order."""
     if not np.array_equal(order, np.arange(len(order))):
-        sets, keys = sets.taken(order), keys[order]
+        sets, keys = sets.taken(order), keys[:, order]
         aside = aside.taken(order) if len(aside) else aside
     buckets = shared_buckets(keys)
     del keys
     texts = Texts(sets.values, sets.starts, aside.values, aside.starts, rule.threshold, rule.aside)
     found = Duplicates.none(len(order))
     if rule.cluster == "star":
-        star(texts, buckets.numbers, buckets.starts, settled, found.partner, found.similarity)
+        star(texts, buckets, settled, found.partner, found.similarity)
         found.neighbour[:], found.neighbour_similarity[:] = found.partner, found.similarity
     else:
-        components(texts, buckets.numbers, buckets.starts, found.neighbour, found.neighbour_similarity)
+        components(texts, buckets, found.neighbour, found.neighbour_similarity)
         follow(texts, settled, found.neighbour, found.partner, found.similarity)
     return found
 

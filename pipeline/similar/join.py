@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.similar.buckets import Buckets
 from pipeline.similar.hash_set import contains, enter, table_size
 
 _SLACK = 1e-9
@@ -92,24 +93,26 @@ def _alike_aside(texts: Texts, a: int, b: int) -> bool:
 @njit(cache=True, nogil=True)
 def star(
     texts: Texts,
-    buckets: NDArray[np.int32],
-    bucket_starts: NDArray[np.int64],
+    buckets: Buckets,
     settled: int,
     partner: NDArray[np.int64],
     similarity: NDArray[np.float64],
 ) -> None:
     """Fill `partner` and `similarity`. Only kept texts enter the buckets, so large clusters cost no more than small."""
     starts = texts.starts
-    filled = bucket_starts[:-1].copy()
-    members = np.empty(bucket_starts[-1], np.int32)
-    met = np.full(len(buckets), -1, np.int32)
+    numbers, offsets = buckets.numbers, buckets.offsets
+    filled = buckets.starts[:-1].copy()
+    members = np.empty(buckets.starts[-1], np.int32)
+    met = np.full(numbers.shape[1], -1, np.int32)
     table = np.zeros(table_size(_longest(starts)), np.uint64)
-    for text in range(len(buckets)):
+    for text in range(numbers.shape[1]):
         count = starts[text + 1] - starts[text]
         size = 0
-        for band in range(buckets.shape[1] if text >= settled else 0):
-            bucket = buckets[text, band]
-            for at in range(bucket_starts[bucket] if bucket >= 0 else 0, filled[bucket] if bucket >= 0 else 0):
+        for band in range(len(numbers) if text >= settled else 0):
+            if numbers[band, text] < 0:
+                continue
+            bucket = numbers[band, text] + offsets[band]
+            for at in range(buckets.starts[bucket], filled[bucket]):
                 other = members[at]
                 start, end = starts[other], starts[other + 1]
                 if met[other] == text or not _possible(count, end - start, texts.threshold):
@@ -122,13 +125,14 @@ def star(
                 if closer and _alike_aside(texts, text, other):
                     partner[text], similarity[text] = other, score
         if partner[text] < 0:
-            _join_buckets(buckets[text], text, members, filled)
+            _join_buckets(buckets, text, members, filled)
 
 
 @njit(cache=True, nogil=True)
-def _join_buckets(buckets: NDArray[np.int32], text: int, members: NDArray[np.int32], filled: NDArray[np.int64]) -> None:
-    for bucket in buckets:
-        if bucket >= 0:
+def _join_buckets(buckets: Buckets, text: int, members: NDArray[np.int32], filled: NDArray[np.int64]) -> None:
+    for band in range(len(buckets.numbers)):
+        if buckets.numbers[band, text] >= 0:
+            bucket = buckets.numbers[band, text] + buckets.offsets[band]
             members[filled[bucket]] = text
             filled[bucket] += 1
 
@@ -152,23 +156,25 @@ def _root(roots: NDArray[np.int64], text: int) -> int:
 @njit(cache=True, nogil=True)
 def components(
     texts: Texts,
-    buckets: NDArray[np.int32],
-    bucket_starts: NDArray[np.int64],
+    buckets: Buckets,
     neighbour: NDArray[np.int64],
     similarity: NDArray[np.float64],
 ) -> None:
     """Make `neighbour` a forest of verified pairs, one tree per component, its root the first text (neighbour -1)."""
     starts = texts.starts
-    filled = bucket_starts[:-1].copy()
-    members = np.empty(bucket_starts[-1], np.int32)
-    roots = np.arange(len(buckets))
+    numbers, offsets = buckets.numbers, buckets.offsets
+    filled = buckets.starts[:-1].copy()
+    members = np.empty(buckets.starts[-1], np.int32)
+    roots = np.arange(numbers.shape[1])
     table = np.zeros(table_size(_longest(starts)), np.uint64)
-    for text in range(len(buckets)):
+    for text in range(numbers.shape[1]):
         count = starts[text + 1] - starts[text]
         size = 0
-        for band in range(buckets.shape[1]):
-            bucket = buckets[text, band]
-            for at in range(bucket_starts[bucket] if bucket >= 0 else 0, filled[bucket] if bucket >= 0 else 0):
+        for band in range(len(numbers)):
+            if numbers[band, text] < 0:
+                continue
+            bucket = numbers[band, text] + offsets[band]
+            for at in range(buckets.starts[bucket], filled[bucket]):
                 other = members[at]
                 start, end = starts[other], starts[other + 1]
                 a, b = _root(roots, text), _root(roots, np.int64(other))
@@ -181,7 +187,7 @@ def components(
                     roots[max(a, b)] = min(a, b)
                     inner, outer = (text, np.int64(other)) if a < b else (np.int64(other), text)
                     _hang(neighbour, similarity, outer, inner, score)
-        _join_buckets(buckets[text], text, members, filled)
+        _join_buckets(buckets, text, members, filled)
 
 
 @njit(cache=True, nogil=True)

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from pipeline.similar.hash_set import enter, table_size
 from pipeline.similar.threads import spread
 from pipeline.similar.tokens import SEPARATOR, SINGLE, WORD, kind
+from pipeline.similar.utf8 import LOOKED_UP, code_point, find_foreign, folded, stays, utf8_of
 from pipeline.similar.variants import Variants, single_table
 
 _PART_ROWS = 4_096
 """Texts that are cut at a time: their bytes and shingles stay in the processor's cache."""
-
-_LOOKED_UP = 0x20000
-"""Code points below this have their kind in a table; the two planes above are Han, what follows them is no text."""
 
 _TOKEN_BASIS = 0xCBF29CE484222325
 _TOKEN_PRIME = 0x100000001B3
@@ -89,10 +87,10 @@ def shingles(texts: pl.Series, size: int, variants: Variants = "apart") -> Shing
         size: tokens in a shingle, at least 1.
         variants: `same` takes traditional Chinese characters for their simplified forms.
     """
-    text, offsets = _utf8(texts)
-    foreign = np.zeros(len(texts), np.bool_)
-    _find_foreign(text, offsets, foreign)
-    other, other_offsets = _utf8(folded(texts.filter(pl.Series(foreign))))
+    text, offsets = utf8_of(texts)
+    foreign = np.zeros(len(texts), np.bool_)  # what folding would change in more than the case of ASCII letters
+    find_foreign(text, offsets, stays(), foreign)
+    other, other_offsets = utf8_of(folded(texts.filter(pl.Series(foreign))))
     # Two tokens never stand in fewer than three bytes.
     most = int(offsets[-1] - offsets[0] + other_offsets[-1] - other_offsets[0] + len(texts) + 1) // 2 + 1
     values = np.empty(most, np.uint64)
@@ -102,24 +100,11 @@ def shingles(texts: pl.Series, size: int, variants: Variants = "apart") -> Shing
     return Shingles(values[: starts[-1]].copy(), starts)
 
 
-def folded(texts: pl.Series) -> pl.Series:
-    """`pipeline.similar.tokens.fold` of each text."""
-    return texts.str.normalize("NFKC").str.to_lowercase()
-
-
-def _utf8(texts: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The texts' bytes one behind the other, and where each begins and the last one ends."""
-    arrow = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, ends, data = arrow.buffers()
-    offsets = np.frombuffer(ends, np.int64)[arrow.offset : arrow.offset + len(arrow) + 1]
-    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), offsets
-
-
 class _Tables(NamedTuple):
     """What single code points are.
 
     Attributes:
-        kinds: SEPARATOR, WORD or SINGLE of each code point below _LOOKED_UP.
+        kinds: SEPARATOR, WORD or SINGLE of each code point below LOOKED_UP.
         plain: the lower case of each ASCII code, 0 for what separates words.
         singles: what the single code points below its length are compared as.
     """
@@ -131,23 +116,13 @@ class _Tables(NamedTuple):
 
 @functools.cache
 def _kinds() -> NDArray[np.uint8]:
-    return np.fromiter(map(kind, range(_LOOKED_UP)), np.uint8, _LOOKED_UP)
+    return np.fromiter(map(kind, range(LOOKED_UP)), np.uint8, LOOKED_UP)
 
 
 @functools.cache
 def _plain_letters() -> NDArray[np.uint8]:
     """For each ASCII code its lower case, or 0 when it separates words."""
     return np.array([ord(chr(c).lower()) if kind(ord(chr(c).lower())) == WORD else 0 for c in range(128)], np.uint8)
-
-
-@njit(cache=True, nogil=True)
-def _find_foreign(text: NDArray[np.uint8], offsets: NDArray[np.int64], foreign: NDArray[np.bool_]) -> None:
-    """Mark the texts that are not ASCII."""
-    for i in range(len(offsets) - 1):
-        seen = np.uint8(0)
-        for k in range(offsets[i], offsets[i + 1]):
-            seen |= text[k]
-        foreign[i] = seen >= 0x80
 
 
 @njit(cache=True, nogil=True)
@@ -164,20 +139,8 @@ def _never_zero(x: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def _code_point(text: NDArray[np.uint8], at: int) -> tuple[np.int64, int]:
-    """The code point that starts at a byte of valid UTF-8 above ASCII, and its length in bytes."""
-    lead = np.int64(text[at])
-    if lead < 0xE0:
-        return (lead & 0x1F) << 6 | np.int64(text[at + 1]) & 0x3F, 2
-    if lead < 0xF0:
-        return (lead & 0x0F) << 12 | (np.int64(text[at + 1]) & 0x3F) << 6 | np.int64(text[at + 2]) & 0x3F, 3
-    high = (lead & 0x07) << 18 | (np.int64(text[at + 1]) & 0x3F) << 12
-    return high | (np.int64(text[at + 2]) & 0x3F) << 6 | np.int64(text[at + 3]) & 0x3F, 4
-
-
-@njit(cache=True, nogil=True)
 def _kind_of(code: np.int64, kinds: NDArray[np.uint8]) -> int:
-    if code < _LOOKED_UP:
+    if code < LOOKED_UP:
         return int(kinds[code])
     return SINGLE if code < 0x40000 else SEPARATOR
 
@@ -205,7 +168,7 @@ def _next_token(
             in_word = True
             at += 1
             continue
-        code, width = _code_point(text, at)
+        code, width = code_point(text, at)
         what = _kind_of(code, tables.kinds)
         if what == WORD:
             for k in range(at, at + width):
