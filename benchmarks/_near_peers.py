@@ -1,7 +1,13 @@
 """The peers of the near-duplicates benchmark, each as its documentation says it is fastest."""
 
+import subprocess
+import tempfile
+import time
+import venv
 from collections.abc import Sequence
+from pathlib import Path
 
+import polars as pl
 from _edited_set import shingle_set
 
 from pipeline.similar.minhash import bands_for
@@ -9,7 +15,6 @@ from pipeline.similar.minhash import bands_for
 SKIPPED = {
     "data-juicer": "its package pulls in over a hundred others (93 s at 52k rows where it was measured)",
     "datatrove": "four stages over files, in processes of its own (72 s at 52k rows where it was measured)",
-    "text-dedup": "pins Spark and older versions of what we use (64 s at 52k and 176 s at 200k where it was measured)",
 }
 
 
@@ -41,3 +46,24 @@ def by_datasketch(texts: Sequence[str]) -> dict[int, int]:
         else:
             lsh.insert(row, sketch, check_duplication=False)
     return dropped
+
+
+def by_text_dedup(texts: Sequence[str], folder: Path) -> tuple[float, int]:
+    """Seconds of text-dedup's own process, reading and writing included, and rows it drops without verifying.
+
+    It pins older versions of what we use, so it lives in a venv in `folder`, which is made when it is not there.
+    """
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "text-dedup==0.4.0"], check=True)
+    with tempfile.TemporaryDirectory() as place:
+        pl.DataFrame({"text": texts}).write_parquet(f"{place}/texts.parquet")
+        command = [python, "-m", "text_dedup.minhash", "--path", "parquet", "--split", "train", "--column", "text"]
+        command += ["--data_files", f"{place}/texts.parquet", "--output", f"{place}/out", "--cache_dir", f"{place}/c"]
+        command += ["--threshold", "0.7", "--num_perm", "128", "--ngram", "5", "--num_proc", "2"]
+        begin = time.perf_counter()
+        subprocess.run([*command, "--batch_size", "10000"], check=True, capture_output=True)
+        seconds = time.perf_counter() - begin
+        kept = sum(pl.read_ipc_stream(path).height for path in Path(place, "out").glob("*.arrow"))
+    return seconds, len(texts) - kept

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from _edited_set import SIZE, jaccard, with_copies
-from _near_peers import SKIPPED, by_datasketch, by_rensa
+from _near_peers import SKIPPED, by_datasketch, by_rensa, by_text_dedup
 from _short_rows import short_rows
 from novelty import alpaca, show, timed
 
@@ -88,7 +88,7 @@ def verified(texts: Sequence[str], origin: Sequence[int], found: dict[int, int],
     return f"{remark}; recall {recall:.4f} of {len(close)} copies with Jaccard >= 0.75"
 
 
-def compare(texts: Sequence[str], origin: Sequence[int], check: int, *, peers: bool) -> None:
+def compare(texts: Sequence[str], origin: Sequence[int], check: int, *, peers: bool, text_dedup: Path | None) -> None:
     found, facts = measured(texts)
     seconds = facts["seconds"]
     used = f"{facts['processor']:.2f} s of processor time, peak {facts['peak'] / 1e9:.2f} GB"
@@ -108,6 +108,10 @@ def compare(texts: Sequence[str], origin: Sequence[int], check: int, *, peers: b
             sys.exit(f"we drop {len(found)}, datasketch {len(theirs)}, both only {both}: no times are worth printing")
         remark = f"{len(theirs)} dropped, {both} in common; we take 1/{took / seconds:.0f} of its time"
         lines.append(("datasketch, verified by sets", took, remark))
+    if peers and text_dedup is not None:
+        took, dropped = by_text_dedup(texts, text_dedup)
+        remark = f"{dropped} dropped, nothing verified; one run; we take 1/{took / seconds:.0f} of its time"
+        lines.append(("text-dedup 0.4.0", took, remark))
     show(f"near-duplicates among {len(texts)} rows", lines, ("rensa", "datasketch", "numba", "numpy", "polars"))
 
 
@@ -135,6 +139,7 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=100_000, help="how many pairs are computed again at most")
     parser.add_argument("--no-peers", action="store_true", help="only us")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--text-dedup", type=Path, metavar="DIR", help="text-dedup too, from a venv made there")
     parser.add_argument("--short", type=int, metavar="ROWS", help="only us, one run over so many rows of 12-30 words")
     options = parser.parse_args()
     if options.measure is not None:
@@ -146,7 +151,10 @@ def main() -> None:
     real = alpaca("instruction", "input", "output")
     for rows in options.rows:
         texts, origin = with_copies(real, rows)
-        compare(texts, origin, options.check, peers=not options.no_peers and rows <= 200_000)
+        with_peers = not options.no_peers and rows <= 200_000
+        compare(texts, origin, options.check, peers=with_peers, text_dedup=options.text_dedup)
+    if options.text_dedup is None:
+        print("not run: text-dedup: it pins older versions of what we use; --text-dedup DIR makes a venv for it")
     for name, reason in SKIPPED.items():
         print(f"not run: {name}: {reason}")
 
