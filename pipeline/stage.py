@@ -147,7 +147,7 @@ class Tools:
         regroup: brings rows of all pieces together by a key on the engine; None where everything is in one process and
             nothing would be won by it. Results are the same with and without.
         folder: where the stage's result will stand: names this entry of this run, and what is put beside it is seen by
-            all workers; None when nothing is kept.
+            all workers; None in a rehearsal or a trial, after which nothing may have changed.
         progress: call with (done, total or None) now and then; shown by whoever watches the run.
     """
 

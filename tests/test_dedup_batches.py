@@ -90,6 +90,19 @@ def test_making_a_run_again_adds_nothing(tmp_path: Path) -> None:
         run(tmp_path, records[:5], stage, "a")
 
 
+def test_a_trial_reads_an_index_and_changes_nothing(tmp_path: Path) -> None:
+    records = [record(f"r{k}", text) for k, text in enumerate(texts(random.Random(3), 30))]
+    stage = Dedup(index=str(tmp_path / "index"))
+    tried = list(stage.run(stream_of(tmp_path, records), lend()))
+    assert kept_ids(tried) == kept_ids(run(tmp_path, records, Dedup(), "plain"))
+    assert not (tmp_path / "index").exists()
+    run(tmp_path, records[:20], stage, "a")
+    before = (tmp_path / "index" / "index.json").read_bytes()
+    tried = list(stage.run(stream_of(tmp_path, records), lend()))
+    assert "r0" not in kept_ids(tried)
+    assert (tmp_path / "index" / "index.json").read_bytes() == before
+
+
 def test_an_index_belongs_to_its_settings(tmp_path: Path) -> None:
     folder = tmp_path / "index"
     run(tmp_path, [record("a", "one two three")], Dedup(index=str(folder)), "a")
@@ -148,13 +161,13 @@ def test_killed_while_adding_the_batch_is_not_there_and_the_next_run_adds_it(tmp
     )
     options = [recipe, "--outputs", tmp_path / "outputs", "--engine", "local", "--to", "dedup", "--json"]
     command = [sys.executable, "-m", "pipeline", "run", *map(str, options)]
-    for point in ("batch-written", "shards-written"):
+    for point in ("index-batch-written", "shards-written"):
         killed = subprocess.run(
             command, cwd=ROOT, env=environment(SEEDMILL_CRASH_AT=point), capture_output=True, timeout=120
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         batches = json.loads((tmp_path / "index" / "index.json").read_text())["batches"]
-        assert len(batches) == (0 if point == "batch-written" else 1)
+        assert len(batches) == (0 if point == "index-batch-written" else 1)
     done = seedmill("run", *options)
     assert done.returncode == 0, done.stderr
     books = next(e for e in json.loads(done.stdout)["entries"] if e["name"] == "dedup")

@@ -80,7 +80,8 @@ def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
         models.use(engine)
         watch = watcher(quiet)
         stack.callback(watch.close)
-        execute(Plan(recipe, folder, last, engine, models, arguments.block_size or GROUP_ROWS, watch))
+        block_rows = arguments.block_size or GROUP_ROWS
+        execute(Plan(recipe, folder, last, engine, models, block_rows, watch, lasting=not arguments.rehearse))
     exported = export_run(folder, recipe.export) if sink else None
     if arguments.json:
         print(json.dumps(summary(folder, exported), ensure_ascii=False, indent=1))

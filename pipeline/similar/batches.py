@@ -72,7 +72,7 @@ class Index:
         shutil.rmtree(temporary, ignore_errors=True)
         sizes = write_segments(temporary, parts, bands, _SEGMENT_ROWS)
         replace_folder(temporary, self.folder / name)
-        crash_point("batch-written")
+        crash_point("index-batch-written")
         batch = {"name": name, "made_by": self.made_by, "input": input, "segments": sizes}
         _write(self.folder, self.settings, (*self.batches, batch))
 

@@ -61,7 +61,8 @@ class Dedup:
             is tied together by similar pairs, however unlike its ends are.
         against: files (or globs) of other datasets: what repeats a record of theirs is dropped, whatever `keep` says.
         index: a folder that remembers what was kept, made when it is not there: what repeats a record of an earlier
-            batch is dropped, and what is kept becomes a batch of its own. With `keep: first` and `cluster: star`.
+            batch is dropped, and what is kept becomes a batch of its own (not in a rehearsal). With `keep: first` and
+            `cluster: star`; the folder is looked up from where the command runs.
         seed: of the permutations.
     """
 
@@ -118,12 +119,12 @@ class Dedup:
         with ExitStack() as stack:
             shelves, notes = shelves_of(self.against or (), aspect, stack.enter_context(_scratch(tools)))
             files = len(shelves)
-            index = None if self.index is None else stack.enter_context(self._open_index(tools))
+            index = stack.enter_context(self._open_index(tools)) if self._has_index(tools) else None
             shelves += [] if index is None else index.shelves()
             sketches = _sketches(stream, tools, aspect, shelves)
             known, shelf_of = _known(shelves, sketches)
             found = self._find(known, sketches, stream, tools)
-            if index is not None:
+            if index is not None and tools.folder is not None:
                 _remember(index, found, sketches, stream, tools, aspect)
         names = Names(known, shelf_of, shelves, files, pl.concat([one.ids for one in sketches]))
         del sketches
@@ -138,11 +139,18 @@ class Dedup:
         aside = self.outside_input > 0 and self.fields != "output"
         return Aspect(bands, self.ngram, self.fields, self.variants, aside, self.keep, self.score, self.sources)
 
+    def _has_index(self, tools: Tools) -> bool:
+        """Whether there is one, or one may be made."""
+        return self.index is not None and (tools.folder is not None or (self._index_folder() / "index.json").exists())
+
+    def _index_folder(self) -> Path:
+        return Path(str(self.index)).expanduser()
+
     def _open_index(self, tools: Tools) -> Any:
         names = ("method", "threshold", "num_perm", "ngram", "fields", "outside_input", "variants", "seed")
         settings = {name: getattr(self, name) for name in names}
         made_by = "" if tools.folder is None else str(tools.folder.resolve())
-        return open_index(Path(str(self.index)).expanduser(), settings, made_by)
+        return open_index(self._index_folder(), settings, made_by)
 
     def _find(self, known: Known, sketches: Sequence[Sketch], stream: Stream, tools: Tools) -> Found:
         aspect = self._aspect()
