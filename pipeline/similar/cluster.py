@@ -92,14 +92,15 @@ def near_duplicates(
         for part, begin in zip(parts, begins[:-1], strict=True)
     ]
     sketched = spread(lambda piece: _sketched(*piece, bands), pieces)
-    sets, keys = Shingles.joined([one for one, _ in sketched]), [one for _, one in sketched]
-    second = [part.sets(rows) for part, (_, rows) in zip(aside or (), pieces, strict=False)]
+    second = Shingles.joined([part.sets(rows) for part, (_, rows) in zip(aside or (), pieces, strict=False)])
+    del pieces, parts, aside  # larger than what has been made of them, and often held by nobody else
+    sets, keys = Shingles.joined([one for one, _ in sketched]), _stacked([one for _, one in sketched], bands)
+    del sketched
     rows, settled = np.flatnonzero(wanted), int(wanted[priority[: rule.settled]].sum())
     place = np.empty(size, np.int64)
     place[rows] = np.arange(len(rows))
     order = place[priority[wanted[priority]]]
-    del sketched, pieces, parts, aside  # as large as what was made of them
-    found = _resolved(sets, Shingles.joined(second), _stacked(keys, bands), order, rule, settled)
+    found = _resolved(sets, second, keys, order, rule, settled)
     return _spread(found, rows[order], size)
 
 

@@ -70,10 +70,13 @@ class Shingles:
         )
 
 
-def shingle_parts(texts: pl.Series, size: int, variants: Variants = "apart") -> list[Shingles]:
-    """`shingles` of a long column by parts of some thousand texts, on all processors."""
-    parts = [texts.slice(at, _PART_ROWS) for at in range(0, len(texts), _PART_ROWS)]
-    return spread(lambda part: shingles(part, size, variants), parts)
+def shingle_parts(texts: pl.Series | Sequence[str], size: int, variants: Variants = "apart") -> list[Shingles]:
+    """`shingles` of many texts by parts of some thousand, on all processors."""
+
+    def cut(begin: int) -> Shingles:
+        return shingles(pl.Series(texts[begin : begin + _PART_ROWS], dtype=pl.String), size, variants)
+
+    return spread(cut, range(0, len(texts), _PART_ROWS))
 
 
 def shingles(texts: pl.Series, size: int, variants: Variants = "apart") -> Shingles:
