@@ -6,17 +6,16 @@ report, or so many chosen by a seed, is computed again from sets of strings; so 
 0.75 or more, of which at least 0.98 must not be kept beside their original. Only then are times printed. Ours are
 those of a process of its own that has done nothing else, and so is its peak memory, the texts included.
 
-Predicted before measuring, on two free cores: 52,002 rows 0.25 s, 200,000 rows 1.2 s, 1,000,000 rows 7 s and 2.2 GB,
-ten million rows of 12 to 30 words 40 s and 9 GB. Before these changes: 0.26 s, 3.85 s, 16 s and 3.6 GB, never tried.
+Predicted from the processor time of the parts, for two free cores: 52,002 rows 0.25 s, 200,000 rows 1.2 s, 1,000,000
+rows 7 s and 2.2 GB, ten million rows of 12 to 30 words 40 s and 9 GB. Before that work: 0.26 s, 3.85 s, and about 18 s
+and 3.6 GB for a million.
 
-Came, on two cores that five to twenty other processes wanted as well (so processor time says more than seconds):
-52,002 rows 0.26 s of processor time (1.3 s; rensa 1.9 s of it and 9.0 s, datasketch 94 s, text-dedup 108 s);
-200,000 rows 1.6 s (5.7 s; rensa 7.6 s and 40 s); 1,000,000 rows 9.8 s (16 s), 2.4 GB of which 0.7 GB are the strings,
-recall 0.9999, precision 1; ten million 407 s at low priority, 6.1 GB. Of what was predicted, memory at ten million was
-less (unlike texts are never sketched) and the seconds could not be checked. What was not linear: every text was
-sketched, sets were sorted, and bands were numbered through strided columns. That is 4.7 times less processor time than
-rensa at 200,000 rows and 7 times less at 52,002; whether that is an eighth of its seconds depends on the second core,
-which rensa leaves idle and we do not.
+Came, on two cores that five to fifteen other processes wanted as well: 52,002 rows 0.33 s (0.17 s of processor time;
+rensa 2.6 s and 1.6 s, datasketch 12 s; text-dedup 108 s when the machine was fuller and we took 1.3 s); 200,000 rows
+1.4 s (1.2 s; rensa 13 s and 7.4 s); 1,000,000 rows 16 s (9.8 s) and 2.4 GB, 0.7 GB of which are the strings; ten
+million 407 s at the lowest priority and 6.1 GB: texts that are like no other are never sketched. Recall was 0.9999,
+and none of the pairs that were computed again was below the threshold. What was not linear before: every text was
+sketched, sets were sorted, and bands were numbered through strided columns.
 """
 
 import argparse
