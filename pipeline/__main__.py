@@ -69,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
     clean.add_argument("--judge", action="store_true", help="also score every row with a model and prune")
     _add_run_options(clean)
 
+    dedup = _add(commands, "dedup", "runs:dedup", "drop repeated rows, also of other files and of earlier batches")
+    dedup.add_argument("files", nargs="+", metavar="FILE")
+    dedup.add_argument("--against", nargs="+", default=[], metavar="FILE", help="drop what repeats a row of these too")
+    dedup.add_argument("--index", type=Path, metavar="DIR", help="drop what repeats earlier batches; add what is kept")
+    dedup.add_argument("--recipe", type=Path, help="default: recipes/dedup.yaml; its entry must be named dedup")
+    _add_run_options(dedup)
+
     _add_readers(commands)
     _add_ledger(commands)
     _add_starters(commands)

@@ -15,6 +15,7 @@ CRASH_POINTS = (
     "batch-collected",  # all its replies are in the ledger, the batch is not closed
     "shards-written",  # a stage's parquet files are complete, its manifest is not there
     "before-rename",  # the manifest is there, the directory does not have its name yet
+    "index-batch-written",  # a batch of a dedup index is complete, the index does not name it yet
     "mid-export",  # some export files are written
     "before-export-rename",  # all export files are written, the folder does not have its name yet
 )

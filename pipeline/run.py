@@ -34,6 +34,7 @@ class Plan:
         last: index of the last entry to bring up to date.
         block_rows: rows a block at most.
         watch: told every snapshot of the run's status.
+        lasting: False for a rehearsal or a trial: nothing outside its folder is added to.
     """
 
     recipe: Recipe
@@ -43,6 +44,7 @@ class Plan:
     models: Models
     block_rows: int = GROUP_ROWS
     watch: Callable[[Mapping[str, Any]], None] = field(default=lambda snapshot: None)
+    lasting: bool = True
 
 
 def entry_folder(run_folder: Path, index: int, entry: Entry) -> Path:
@@ -157,6 +159,8 @@ def _outcomes(plan: Plan, status: Status, index: int, source: Stream) -> Iterato
         seed=seed,
         llm=plan.models.open(entry) if entry.model_roles else _NO_MODEL,
         map=plan.engine.map,
+        regroup=plan.engine.regroup,
+        folder=entry_folder(plan.folder, index, entry) if plan.lasting else None,
         progress=lambda done, total: status.entry(index, done=done, **({} if total is None else {"total": total})),
     )
     yield from cast(DatasetStage, plan.models.reach(entry)).run(source, tools)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import polars as pl
 
@@ -118,6 +118,23 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
+class Piece(Protocol):
+    """Something that is loaded where the work on it is done."""
+
+    def load(self) -> Any:
+        """What it stands for: a Slice's frame, for one."""
+        ...
+
+
+Regroup = Callable[
+    [Callable[[Any, Any], pl.DataFrame], Callable[[pl.DataFrame], pl.DataFrame], Sequence[tuple[Piece, Any]], int],
+    Iterator[pl.DataFrame],
+]
+"""`regroup(scatter, gather, pieces, parts)`: `scatter(loaded piece, its argument)` gives rows with a column `part`
+from 0 to parts - 1; `gather` gets all rows of one part, in any order, and its results come back in any order. Both
+must be picklable."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tools:
     """What a stage is lent: addressed randomness, models, ordered parallelism and a place to report progress.
@@ -127,6 +144,10 @@ class Tools:
         seed: the run's seed.
         llm: where to ask; only stages that declare a model use it.
         map: applies a picklable function to loaded slices on the engine; results come back in the slices' order.
+        regroup: brings rows of all pieces together by a key on the engine; None where everything is in one process and
+            nothing would be won by it. Results are the same with and without.
+        folder: where the stage's result will stand: names this entry of this run, and what is put beside it is seen by
+            all workers; None in a rehearsal or a trial, after which nothing may have changed.
         progress: call with (done, total or None) now and then; shown by whoever watches the run.
     """
 
@@ -134,6 +155,8 @@ class Tools:
     seed: int
     llm: LLM
     map: Callable[[Callable[[pl.DataFrame], T], Sequence[Slice]], Iterator[T]]
+    regroup: Regroup | None = None
+    folder: Path | None = None
     progress: Callable[[int, int | None], None] = lambda done, total: None
 
     def draw(self, id: str, purpose: str) -> random.Random:

@@ -49,13 +49,14 @@ def no_model(request: Request) -> str:
     raise AssertionError(f"this stage must not ask a model: {request}")
 
 
-def lend(llm: FunctionLLM | None = None, entry: str = "entry", seed: int = 1) -> Tools:
+def lend(llm: FunctionLLM | None = None, entry: str = "entry", seed: int = 1, folder: Path | None = None) -> Tools:
     """Tools whose map runs in this process."""
     return Tools(
         entry=entry,
         seed=seed,
         llm=llm or FunctionLLM(no_model),
         map=lambda function, slices: (function(s.load()) for s in slices),
+        folder=folder,
     )
 
 

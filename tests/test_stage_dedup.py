@@ -15,10 +15,10 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.record import Message, Record, digest
-from pipeline.similar.minhash import bands_for
 from pipeline.similar.tokens import characters
 from pipeline.stage import Outcome
-from pipeline.stages.dedup import Dedup, _sketch
+from pipeline.stages.dedup import Dedup
+from pipeline.stages.dedup_sketch import sketch
 from tests.doubles import kept_ids, lend, reasons, stream_of
 
 LONG = "Describe in a few sentences how a steam engine turns the heat of burning coal into the motion of a wheel"
@@ -166,6 +166,43 @@ def test_who_survives(tmp_path: Path) -> None:
     assert {d["partner"] for d in evidence(best).values()} == {"best"}
 
 
+def test_the_best_source_survives(tmp_path: Path) -> None:
+    sources = ["scraped", "model", "people", None, "people"]
+    records = [record(f"r{k}", LONG, REPLY + " so" * k, source=source) for k, source in enumerate(sources)]
+    stage = Dedup(keep="best_source", sources=("people", "model"))
+    found = evidence(run(tmp_path, records, stage))
+    assert {d["partner"] for d in found.values()} == {"r2"}
+    assert kept_ids(run(tmp_path, records[:2] + records[3:4], stage)) == ["r1"], "the unnamed come last"
+    assert kept_ids(run(tmp_path, [records[0], records[3]], stage)) == ["r0"], "the first of equals"
+
+
+def test_two_tasks_over_one_long_input_both_stay(tmp_path: Path) -> None:
+    rng = random.Random(6)
+    book = " ".join(f"w{rng.randint(0, 9000)}" for _ in range(200))
+    edited = book.replace(book.split()[7], "edited")
+    records = [
+        record("names", "List the people named in this text.", "Anna, Boris and Chen", book),
+        record("sum", "Summarise the text in one line.", "A long walk ends at the sea.", book),
+        record("again", "List the people who are named in this text.", "Anna, Boris and Chen", edited),
+        record("other", "List the people named in this text.", "Dana and Emil", book[: len(book) // 2]),
+    ]
+    assert sorted(evidence(run(tmp_path, records, Dedup()))) == ["again"]
+    assert sorted(evidence(run(tmp_path, records, Dedup(fields="pair")))) == ["again"]
+    assert sorted(evidence(run(tmp_path, records, Dedup(outside_input=0.0)))) == ["again", "sum"]
+    assert sorted(evidence(run(tmp_path, records, Dedup(outside_input=1.0)))) == []
+
+
+def test_traditional_and_simplified_are_one_only_when_asked(tmp_path: Path) -> None:
+    records = [
+        record("hans", "", "机器学习让计算机从数据里学会规律，而不必由人写出每一条规则。"),
+        record("hant", "", "機器學習讓計算機從數據裏學會規律，而不必由人寫出每一條規則。"),
+    ]
+    assert evidence(run(tmp_path, records, Dedup())) == {}
+    outcomes = run(tmp_path, records, Dedup(variants="same"))
+    assert evidence(outcomes) == {"hant": {"reason": "near-duplicate", "partner": "hans", "similarity": 1.0}}
+    assert outcomes[0].drops["messages"][0][1]["content"].startswith("機器學習"), "only compared, not changed"
+
+
 def test_what_equals_a_dropped_record_names_the_kept_one(tmp_path: Path) -> None:
     records = [record("a", LONG, REPLY), record("b", LONG, REPLY + " so"), record("c", LONG, REPLY + " so")]
     found = evidence(run(tmp_path, records, Dedup()))
@@ -249,10 +286,10 @@ def test_nothing_in_nothing_out(tmp_path: Path) -> None:
 
 def test_the_function_sent_to_workers_can_be_pickled(tmp_path: Path) -> None:
     stage = Dedup()
-    sent = pickle.loads(pickle.dumps(partial(_sketch, stage=stage, bands=bands_for(0.7, 128))))
+    sent = pickle.loads(pickle.dumps(partial(sketch, aspect=stage._aspect())))
     back = pickle.loads(pickle.dumps(sent(stream_of(tmp_path, corpus(5)).slices[0].load())))
     assert back.ids.to_list() == [r.id for r in corpus(5)]
-    assert back.keys.shape == (5, 25)
+    assert len(back.shingles) == 5
 
 
 @pytest.mark.parametrize(
@@ -264,6 +301,9 @@ def test_the_function_sent_to_workers_can_be_pickled(tmp_path: Path) -> None:
         ({"ngram": 0}, "ngram"),
         ({"keep": "highest_score"}, "need each other"),
         ({"score": "accuracy"}, "need each other"),
+        ({"keep": "best_source"}, "need each other"),
+        ({"sources": ("a",)}, "need each other"),
+        ({"outside_input": 1.5}, "outside_input"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, Any], words: str) -> None:

@@ -47,7 +47,7 @@ def _outlook(recipe: Recipe, first: int, name: str, scratch: Path, arguments: ar
         for entry in recipe.entries:
             models.require_languages(entry)
             models.require_prices(entry)
-        stream = previous_stream(Plan(recipe, scratch / "run", first, engine, opened(idle=True)), first)
+        stream = previous_stream(Plan(recipe, scratch / "run", first, engine, opened(idle=True), lasting=False), first)
         if not stream.rows and recipe.entries[first].kind != "self-instruct":
             raise UsageError(f"nothing comes into entry '{recipe.entries[first].name}'", "does 'read' keep any rows?")
         pilot = Pilot(recipe, engine, models, arguments.rows, scratch)

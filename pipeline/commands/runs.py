@@ -1,6 +1,7 @@
-"""The commands that make something: `run` and `clean`."""
+"""The commands that make something: `run`, `clean` and `dedup`."""
 
 import argparse
+import hashlib
 import json
 import os
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from pipeline.recipe import SINKS, Recipe, load_recipe
 from pipeline.report import funnel, money, resumption, rows
 from pipeline.report.terminal import watcher
 from pipeline.run import Plan, execute, read_run
-from pipeline.store import GROUP_ROWS
+from pipeline.store import GROUP_ROWS, sha256_of
 
 HERE = Path(__file__).resolve().parent.parent.parent
 """The checkout: seedmill is run in place, with its recipes beside its code."""
@@ -28,13 +29,33 @@ def run(arguments: argparse.Namespace) -> int:
 
 def clean(arguments: argparse.Namespace) -> int:
     """`seedmill clean FILE...`."""
-    for file in arguments.files:
-        if not Path(file).exists():
-            raise UsageError(f"{file}: no such file", "name the dataset files to clean")
+    _require_files(arguments.files)
     recipe_path = arguments.recipe or HERE / "recipes" / ("clean-judged.yaml" if arguments.judge else "clean.yaml")
     if arguments.run is None:
         arguments.run = f"clean-{Path(arguments.files[0]).name.split('.')[0]}"
     return carry_out(load_recipe(recipe_path, arguments.set, data=arguments.files), arguments)
+
+
+def dedup(arguments: argparse.Namespace) -> int:
+    """`seedmill dedup FILE...`."""
+    _require_files([*arguments.files, *arguments.against])
+    settings = list(arguments.set)
+    if arguments.against:
+        settings.append(f"dedup.against={json.dumps([str(Path(file).resolve()) for file in arguments.against])}")
+    if arguments.index is not None:
+        settings.append(f"dedup.index={json.dumps(str(arguments.index.resolve()))}")
+    if arguments.run is None:
+        # By content: tomorrow's file of the same name is another batch.
+        marks = hashlib.sha256("".join(sha256_of(Path(file)) for file in arguments.files).encode()).hexdigest()
+        arguments.run = f"dedup-{Path(arguments.files[0]).name.split('.')[0]}-{marks[:8]}"
+    recipe_path = arguments.recipe or HERE / "recipes" / "dedup.yaml"
+    return carry_out(load_recipe(recipe_path, settings, data=arguments.files), arguments)
+
+
+def _require_files(files: list[str]) -> None:
+    for file in files:
+        if not Path(file).is_file():
+            raise UsageError(f"{file}: no such file", "name dataset files")
 
 
 def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
@@ -59,7 +80,8 @@ def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
         models.use(engine)
         watch = watcher(quiet)
         stack.callback(watch.close)
-        execute(Plan(recipe, folder, last, engine, models, arguments.block_size or GROUP_ROWS, watch))
+        block_rows = arguments.block_size or GROUP_ROWS
+        execute(Plan(recipe, folder, last, engine, models, block_rows, watch, lasting=not arguments.rehearse))
     exported = export_run(folder, recipe.export) if sink else None
     if arguments.json:
         print(json.dumps(summary(folder, exported), ensure_ascii=False, indent=1))

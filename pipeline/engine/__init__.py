@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.errors import SeedmillError
 from pipeline.llm.client import Exchange
-from pipeline.stage import Slice
+from pipeline.stage import Regroup, Slice
 
 if TYPE_CHECKING:
     from pipeline.llm.models import ModelSpec
@@ -71,6 +71,11 @@ class Engine(CallEngine, Protocol):
     """Where work is done. Results never depend on which engine does it."""
 
     name: str
+
+    @property
+    def regroup(self) -> Regroup | None:
+        """See Tools.regroup."""
+        ...
 
     def map(self, function: Callable[[pl.DataFrame], T], slices: Sequence[Slice]) -> Iterator[T]:
         """`function` of every loaded slice, in the slices' order; `function` must be picklable."""

@@ -17,6 +17,7 @@ class InProcessEngine:
     """Maps blocks one after the other in this process."""
 
     name = "local"
+    regroup = None
 
     def map(self, function: Callable[[pl.DataFrame], T], slices: Sequence[Slice]) -> Iterator[T]:
         """`function` of every loaded slice, in order."""

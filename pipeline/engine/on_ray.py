@@ -4,10 +4,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import polars as pl
+import pyarrow as pa
 import ray
 import ray.data
 
@@ -15,7 +17,7 @@ from pipeline.engine.calls_on_ray import RayCarrier
 from pipeline.errors import SeedmillError
 from pipeline.llm.caller import Caller
 from pipeline.llm.models import ModelSpec
-from pipeline.stage import Slice
+from pipeline.stage import Piece, Slice
 
 T = TypeVar("T")
 
@@ -35,6 +37,22 @@ class _OnSlice(Generic[T]):
 
     def __call__(self, row: dict[str, Any]) -> dict[str, _Boxed[T]]:
         return {"result": _Boxed(self.function(row["slice"].value.load()))}
+
+
+@dataclass(frozen=True)
+class _Scatter:
+    """Loads one piece and gives its rows as Ray Data shuffles them."""
+
+    function: Callable[[Any, Any], pl.DataFrame]
+
+    def __call__(self, batch: dict[str, Any]) -> pa.Table:
+        piece, argument = batch["work"][0].value
+        return self.function(piece.load(), argument).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _gathered(table: pa.Table, function: Callable[[pl.DataFrame], pl.DataFrame]) -> pa.Table:
+    """Gives all rows of one part to a function of frames."""
+    return function(pl.DataFrame(pl.from_arrow(table))).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 class RayEngine:
@@ -84,6 +102,25 @@ class RayEngine:
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(_OnSlice(function))
         for row in dataset.iter_rows():
             yield row["result"].value
+
+    def regroup(
+        self,
+        scatter: Callable[[Any, Any], pl.DataFrame],
+        gather: Callable[[pl.DataFrame], pl.DataFrame],
+        pieces: Sequence[tuple[Piece, Any]],
+        parts: int,
+    ) -> Iterator[pl.DataFrame]:
+        """See Tools.regroup: Ray Data's own shuffle, which spills to disk what memory does not hold."""
+        if not pieces:
+            return
+        self.start()
+        items = [{"work": _Boxed(piece)} for piece in pieces]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items))
+        rows = dataset.map_batches(_Scatter(scatter), batch_size=1)
+        groups = rows.groupby("part", num_partitions=parts)
+        gathered = groups.map_groups(partial(_gathered, function=gather), batch_format="pyarrow")
+        for table in gathered.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield pl.DataFrame(pl.from_arrow(table))
 
     def calls(self, specs: Mapping[str, ModelSpec], ledger: Path, run: str, notice: Callable[[str], None]) -> Caller:
         """Calls decided here and carried by actors that each own some shards of the ledger."""

@@ -1,8 +1,13 @@
 """Deduplication: equal records, then near-duplicates by MinHash with every candidate verified."""
 
+import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,18 +15,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.record import detail_text, view
-from pipeline.similar.cluster import Cluster, Duplicates, near_duplicates
-from pipeline.similar.exact import digests, first_equals
-from pipeline.similar.minhash import Bands, band_keys, bands_for
-from pipeline.similar.shingles import Shingles, shingles
+from pipeline.similar.batches import Index, open_index
+from pipeline.similar.cluster import Cluster, Duplicates, Rule, near_duplicates
+from pipeline.similar.index import Known, Shelf
+from pipeline.similar.minhash import bands_for
+from pipeline.similar.variants import Variants
 from pipeline.stage import Outcome, Stream, Tools
-from pipeline.stages.prune import score_named
+from pipeline.stages.dedup_against import bytes_of, known_of, shelves_of
+from pipeline.stages.dedup_evidence import Names, outcome
+from pipeline.stages.dedup_find import Found, find
+from pipeline.stages.dedup_sketch import Aspect, Compared, Keep, Sketch, sketch
+from pipeline.stages.dedup_spread import near_on_cluster
 
-Compared = Literal["conversation", "pair", "instruction", "output"]
-
-_BETWEEN = "\0"
-"""Stands between the texts of a record that are compared together: no white space, and no part of a token."""
+SPREAD_FROM = 200_000
+"""Records from which a cluster's shuffle is worth its start; the answer is the same on both sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +38,7 @@ class Dedup:
     Exact: equal after NFKC and with white space evened out; letter case and punctuation count. Near: the Jaccard
     similarity of the sets of n-token shingles (words; single characters of Chinese, Japanese, Korean and Thai) reaches
     the threshold; MinHash finds the candidates, the exact similarity decides. A record whose compared text is empty
-    repeats nothing. Every drop's partner is a kept record.
+    repeats nothing. Every drop's partner is a kept record, or one of `against` or `index`.
 
     Attributes:
         method: `exact`, `minhash`, or `both`, exact first.
@@ -40,11 +47,22 @@ class Dedup:
         ngram: tokens in a shingle.
         fields: what is compared: `conversation` (every message, input, tool call and preferred or rejected answer),
             `pair` (instruction, input and final answer), `instruction` (with its input) or `output`.
-        keep: which of several survives: the `first` one, the `longest` text (the first of equals), or the
-            `highest_score` (records without that score last, the first of equals).
+        outside_input: two records that both have an `input` are near-duplicates only when what stands outside it is
+            alike too: so much Jaccard similarity of its words. So two tasks over one long input both stay. 0 looks at
+            the whole alone.
+        variants: `same` takes traditional Chinese characters for their simplified forms when near-duplicates are
+            looked for; the records stay as they are.
+        keep: which of several survives: the `first` one, the `longest` text (the first of equals), the
+            `highest_score` (records without that score last, the first of equals), or the `best_source`.
         score: the score's name, for `keep: highest_score`.
+        sources: names as in the records' `source`, from the best to the worst, for `keep: best_source`; all others
+            come after them.
         cluster: `star` drops what is similar enough to a kept record; `components` keeps one record of each group that
             is tied together by similar pairs, however unlike its ends are.
+        against: files (or globs) of other datasets: what repeats a record of theirs is dropped, whatever `keep` says.
+        index: a folder that remembers what was kept, made when it is not there: what repeats a record of an earlier
+            batch is dropped, and what is kept becomes a batch of its own (not in a rehearsal). With `keep: first` and
+            `cluster: star`; the folder is looked up from where the command runs.
         seed: of the permutations.
     """
 
@@ -53,9 +71,14 @@ class Dedup:
     num_perm: int = 128
     ngram: int = 5
     fields: Compared = "conversation"
-    keep: Literal["first", "longest", "highest_score"] = "first"
+    outside_input: float = 0.5
+    variants: Variants = "apart"
+    keep: Keep = "first"
     score: str | None = None
+    sources: tuple[str, ...] = ()
     cluster: Cluster = "star"
+    against: tuple[str, ...] | None = field(default=None, metadata={"file": True})
+    index: str | None = None
     seed: int = 1
 
     scope: ClassVar[Literal["dataset"]] = "dataset"
@@ -65,6 +88,8 @@ class Dedup:
             raise UsageError(
                 f"dedup: a threshold of {self.threshold} makes no sense", "it lies between 0 and 1; 0.7 is usual"
             )
+        if not 0 <= self.outside_input <= 1:
+            raise UsageError(f"dedup: outside_input is {self.outside_input}", "it lies between 0 and 1; 0 turns it off")
         if self.num_perm < 16 or self.ngram < 1 or self.seed < 0:
             raise UsageError("dedup: num_perm must be at least 16, ngram at least 1 and seed at least 0")
         if (self.keep == "highest_score") != (self.score is not None):
@@ -72,138 +97,137 @@ class Dedup:
                 "dedup: 'keep: highest_score' and 'score' need each other",
                 "name the score that decides, such as 'score: accuracy', or leave both out",
             )
+        if (self.keep == "best_source") != bool(self.sources):
+            raise UsageError(
+                "dedup: 'keep: best_source' and 'sources' need each other",
+                "list the sources from the best to the worst, such as 'sources: [people.jsonl, model.jsonl]'",
+            )
+        if self.index is not None and (self.keep, self.cluster) != ("first", "star"):
+            raise UsageError(
+                "dedup: an index goes with 'keep: first' and 'cluster: star' only",
+                "what an earlier batch kept cannot be taken back; leave 'keep' and 'cluster' out",
+            )
 
     def run(self, stream: Stream, tools: Tools) -> Iterator[Outcome]:
         """One outcome per slice, kept records in input order.
 
-        In memory at once: every record's id, shingles and band keys, but no texts.
+        In memory at once: every record's id, digest and shingles, but no texts; on a cluster no shingles either.
         """
         if not stream.slices:
             return
-        bands = None if self.method == "exact" else bands_for(self.threshold, self.num_perm, self.seed)
-        parts: list[_Sketch] = []
-        for part in tools.map(partial(_sketch, stage=self, bands=bands), stream.slices):
-            parts.append(part)
-            tools.progress(sum(len(p.ids) for p in parts), stream.rows)
-        sketch = _joined(parts)
-        del parts
-        found, is_exact = _find(sketch, self)
+        aspect = self._aspect()
+        with ExitStack() as stack:
+            shelves, notes = shelves_of(self.against or (), aspect, stack.enter_context(_scratch(tools)))
+            files = len(shelves)
+            index = stack.enter_context(self._open_index(tools)) if self._has_index(tools) else None
+            shelves += [] if index is None else index.shelves()
+            sketches = _sketches(stream, tools, aspect, shelves)
+            known, shelf_of = _known(shelves, sketches)
+            found = self._find(known, sketches, stream, tools)
+            if index is not None and tools.folder is not None:
+                _remember(index, found, sketches, stream, tools, aspect)
+        names = Names(known, shelf_of, shelves, files, pl.concat([one.ids for one in sketches]))
+        del sketches
         begin = 0
         for piece in stream.slices:
-            yield _outcome(piece.load(), begin, sketch.ids, found, is_exact)
+            block = outcome(piece.load(), begin, found, names)
+            yield block if begin else replace(block, notes=notes)
             begin += piece.rows
 
+    def _aspect(self) -> Aspect:
+        bands = None if self.method == "exact" else bands_for(self.threshold, self.num_perm, self.seed)
+        aside = self.outside_input > 0 and self.fields != "output"
+        return Aspect(bands, self.ngram, self.fields, self.variants, aside, self.keep, self.score, self.sources)
 
-@dataclass(frozen=True, slots=True)
-class _Sketch:
-    """What is remembered of some records; the parts that the method does not need are None.
+    def _has_index(self, tools: Tools) -> bool:
+        """Whether there is one, or one may be made."""
+        return self.index is not None and (tools.folder is not None or (self._index_folder() / "index.json").exists())
 
-    Attributes:
-        measure: the higher, the sooner kept.
-    """
+    def _index_folder(self) -> Path:
+        return Path(str(self.index)).expanduser()
 
-    ids: pl.Series
-    measure: NDArray[np.float64] | None
-    digests: NDArray[np.uint64] | None
-    shingles: Shingles | None
-    keys: NDArray[np.uint64] | None
+    def _open_index(self, tools: Tools) -> Any:
+        names = ("method", "threshold", "num_perm", "ngram", "fields", "outside_input", "variants", "seed")
+        settings = {name: getattr(self, name) for name in names}
+        made_by = "" if tools.folder is None else str(tools.folder.resolve())
+        return open_index(self._index_folder(), settings, made_by)
 
+    def _find(self, known: Known, sketches: Sequence[Sketch], stream: Stream, tools: Tools) -> Found:
+        aspect = self._aspect()
+        rule = Rule(self.threshold, self.cluster, len(known), self.outside_input)
 
-def _sketch(block: pl.DataFrame, stage: Dedup, bands: Bands | None) -> _Sketch:
-    frame = view(block)
-    texts = _texts(frame, stage.fields)
-    measure = None
-    if stage.keep == "longest":
-        measure = texts.str.len_chars().cast(pl.Float64).to_numpy()
-    elif stage.score is not None:
-        measure = block.select(score_named(stage.score).fill_null(-np.inf)).to_series().to_numpy()
-    equality = None
-    if stage.method != "minhash":
-        equality = digests(_with_roles(texts, frame["roles"]) if stage.fields == "conversation" else texts)
-    if bands is None:
-        return _Sketch(block["id"], measure, equality, None, None)
-    cut = shingles(texts, stage.ngram)
-    return _Sketch(block["id"], measure, equality, cut, band_keys(cut, bands))
+        def near(priority: NDArray[np.int64]) -> Duplicates:
+            assert aspect.bands is not None
+            if tools.regroup is not None and _is_spread(stream, tools):
+                return near_on_cluster(stream, known, priority, aspect, rule, tools.regroup)
+            parts = [known.sets, *(one.shingles for one in sketches if one.shingles is not None)]
+            aside = [known.aside, *(one.aside for one in sketches if one.aside is not None)]
+            return near_duplicates(parts, aspect.bands, priority, rule, aside if aspect.aside else None)
 
-
-def _texts(frame: pl.DataFrame, compared: Compared) -> pl.Series:
-    """The compared text of each record of a `view`."""
-    question = pl.concat_str("instruction", "input", separator="\n").str.strip_chars()
-    if compared == "conversation":
-        nothing = pl.lit([], dtype=pl.List(pl.String))
-        element = pl.element().struct
-        spoken = [pl.col(name).list.eval(element["content"]).fill_null(nothing) for name in ("chosen", "rejected")]
-        called = pl.col("messages").list.eval(element["tool_calls"].drop_nulls()).fill_null(nothing)
-        parts = pl.concat_list(pl.concat_list("text"), called, *spoken)
-    else:
-        columns = {"pair": [question, pl.col("output")], "instruction": [question], "output": [pl.col("output")]}
-        parts = pl.concat_list(columns[compared])
-    visible = parts.list.eval(pl.element().filter(pl.element().str.strip_chars() != ""))
-    return frame.select(visible.list.join(_BETWEEN).alias("compared")).to_series()
+        return find(known, sketches, equal=self.method != "minhash", near=None if aspect.bands is None else near)
 
 
-def _with_roles(texts: pl.Series, roles: pl.Series) -> pl.Series:
-    """Equal conversations are spoken by the same roles; an empty text stays empty."""
-    frame = pl.select(pl.when(texts != "").then(roles + _BETWEEN + texts).otherwise(pl.lit("")))
-    return frame.to_series()
+def _is_spread(stream: Stream, tools: Tools) -> bool:
+    return tools.regroup is not None and stream.rows >= SPREAD_FROM
 
 
-def _joined(parts: Sequence[_Sketch]) -> _Sketch:
-    def all_of(name: str) -> Any:
-        pieces = [getattr(part, name) for part in parts]
-        return None if pieces[0] is None else np.concatenate(pieces)
-
-    cut = [part.shingles for part in parts if part.shingles is not None]
-    return _Sketch(
-        ids=pl.concat([part.ids for part in parts]),
-        measure=all_of("measure"),
-        digests=all_of("digests"),
-        shingles=Shingles.joined(cut) if cut else None,
-        keys=all_of("keys"),
-    )
-
-
-def _find(sketch: _Sketch, stage: Dedup) -> tuple[Duplicates, NDArray[np.bool_]]:
-    """Each record's partner, and whether the two are equal rather than similar."""
-    size = len(sketch.ids)
-    priority = np.arange(size) if sketch.measure is None else np.argsort(-sketch.measure, kind="stable")
-    first = np.arange(size) if sketch.digests is None else first_equals(sketch.digests, priority)
-    equal = first != np.arange(size)
-    if sketch.shingles is None or sketch.keys is None:
-        partner = np.where(equal, first, -1)
-        return Duplicates(partner, equal.astype(np.float64), partner, equal.astype(np.float64)), equal
-    distinct = priority[~equal[priority]]
-    near = near_duplicates(sketch.shingles, sketch.keys, distinct, stage.threshold, stage.cluster)
-    # What equals a dropped record is exactly as similar to that one's partner, which becomes its own.
-    is_exact = equal & (near.partner[first] < 0)
-    found = Duplicates(
-        partner=np.where(is_exact, first, near.partner[first]),
-        similarity=np.where(is_exact, 1.0, near.similarity[first]),
-        neighbour=np.where(is_exact, first, near.neighbour[first]),
-        neighbour_similarity=np.where(is_exact, 1.0, near.neighbour_similarity[first]),
-    )
-    return found, is_exact
+@contextmanager
+def _scratch(tools: Tools) -> Iterator[Path]:
+    """A folder for what is only needed while this stage runs, beside the run's where all its workers see it."""
+    if tools.folder is None:
+        with tempfile.TemporaryDirectory(prefix="seedmill-") as temporary:
+            yield Path(temporary)
+        return
+    place = tools.folder.with_name(f".{tools.folder.name}.scratch")
+    shutil.rmtree(place, ignore_errors=True)  # left by a run that was killed
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
-def _outcome(
-    block: pl.DataFrame, begin: int, ids: pl.Series, found: Duplicates, is_exact: NDArray[np.bool_]
-) -> Outcome:
-    """The outcome of the block that starts at row `begin` of the stream."""
-    kept = found.partner[begin : begin + len(block)] < 0
-    rows = begin + np.flatnonzero(~kept)
-    reasons = ["exact-duplicate" if exact else "near-duplicate" for exact in is_exact[rows].tolist()]
-    return Outcome(
-        kept=block.filter(kept),
-        drops=block.filter(~kept).with_columns(
-            reason=pl.Series(reasons, dtype=pl.String),
-            detail=pl.Series([detail_text(_detail(row, ids, found)) for row in rows.tolist()], dtype=pl.String),
-        ),
-    )
+def _sketches(stream: Stream, tools: Tools, aspect: Aspect, shelves: Sequence[Shelf]) -> list[Sketch]:
+    sketches: list[Sketch] = []
+    done = 0
+    # Where shingles are shuffled they stay where they are cut.
+    what = partial(sketch, aspect=aspect, shelves=shelves, light=_is_spread(stream, tools))
+    for one in tools.map(what, stream.slices):
+        sketches.append(one)
+        done += len(one.ids)
+        tools.progress(done, stream.rows)
+    return sketches
 
 
-def _detail(row: int, ids: pl.Series, found: Duplicates) -> dict[str, Any]:
-    partner, neighbour = int(found.partner[row]), int(found.neighbour[row])
-    detail: dict[str, Any] = {"partner": ids[partner], "similarity": float(found.similarity[row])}
-    if neighbour != partner:
-        detail |= {"neighbour": ids[neighbour], "neighbour_similarity": float(found.neighbour_similarity[row])}
-    return detail
+def _known(shelves: Sequence[Shelf], sketches: Sequence[Sketch]) -> tuple[Known, NDArray[np.int64]]:
+    """The remembered records that matter to these, and which shelf each is on."""
+    wanted = [np.unique(np.concatenate([one.known[k] for one in sketches])) for k in range(len(shelves))]
+    held = [shelf.load(rows) for shelf, rows in zip(shelves, wanted, strict=True)]
+    return Known.joined(held), np.repeat(np.arange(len(held)), [len(one) for one in held])
+
+
+def _remember(
+    index: Index, found: Found, sketches: Sequence[Sketch], stream: Stream, tools: Tools, aspect: Aspect
+) -> None:
+    """Add what is kept to the index, unless this very batch is there."""
+    input = _input_digest(sketches)
+    if index.has(input):
+        return
+    begins = np.cumsum([0, *(len(one.ids) for one in sketches)])
+
+    def kept_parts() -> Iterator[Known]:
+        # Cut once more rather than held: on a cluster the shingles are not in this process.
+        for begin, one in zip(begins, tools.map(partial(sketch, aspect=aspect), stream.slices), strict=False):
+            rows = np.flatnonzero(found.kept[begin : begin + len(one.ids)])
+            yield known_of(one, np.zeros(len(one.ids), np.int64)).taken(rows)
+
+    index.add(input, kept_parts(), aspect.bands)
+
+
+def _input_digest(sketches: Sequence[Sketch]) -> str:
+    """Names a batch by its rows, however they are cut into blocks."""
+    ids, digests = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    for one in sketches:
+        ids.update(b"".join(id + b"\n" for id in bytes_of(one.ids).tolist()))
+        digests.update(np.ascontiguousarray(one.digests).tobytes())
+    return ids.hexdigest() + digests.hexdigest()
