@@ -48,6 +48,18 @@ def cases(family: str) -> list[Case]:
     return found
 
 
+def pairs(file: str) -> list[Record]:
+    """Every answer of a published file of conversations with its question, as records of their own."""
+    folder = Path(os.environ["REAL_DATA"])
+    found = []
+    for number, row in enumerate(rows(folder / file)):
+        texts = [turn["value"] for turn in row["conversations"]]
+        found += [
+            Record(id=f"{number}/{at}", messages=_spoken(texts[at - 1 : at + 1])) for at in range(1, len(texts), 2)
+        ]
+    return found
+
+
 def _spoken(turns: Sequence[str | None]) -> tuple[Message, ...]:
     return tuple(
         Message(role="assistant" if at % 2 else "user", content=text)
@@ -70,7 +82,7 @@ def _published(folder: Path, line: Mapping[str, Any]) -> tuple[tuple[Message, ..
     messages = tuple(
         Message(role=ROLES[m.get("from") or m["role"]], content=m.get("value", m.get("content"))) for m in chat
     )
-    return messages if "message" not in line else messages[line["message"] - 1 : line["message"] + 1], None
+    return messages if "message" not in line else messages[max(0, line["message"] - 1) : line["message"] + 1], None
 
 
 @cache
