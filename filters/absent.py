@@ -35,6 +35,13 @@ TEXT_ASKED_ZH = any_of(
 )
 """What is asked about is not there: nothing follows the last mention of it."""
 
+HINTS = ("following", " below", " above", " provided", " given", " attached", " this ", "you just ")
+HINTS_ZH = (
+    *("以下", "下面", "下列", "下文", "上述", "给定", "所给", "提供", "这", "该", "此"),
+    *("句子", "段落", "文本", "文章", "代码", "文字"),
+)
+"""What every match of the patterns above holds."""
+
 TOLD = (
     r"\n\s*\S|\d.*\d.*\d|[\"“《「『`(（\[{]|'[^']{3,}'|https?:|[:：]\s*\S|\s[-–]\s|[—;；]|\w- \w|"
     r"[?？.。!！]\s*\S+\s+\S|"

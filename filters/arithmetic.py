@@ -67,17 +67,18 @@ def arithmetic(questions: bool = True) -> tuple[Check, ...]:
         | output.str.contains(r"```|[{};]\s*\n|print\(|assert|==")
     )
     stated = output.str.contains(r"\d\s?=\s?[-−$€£¥￥]?\s?\d|% of .*\d")
-    checks = [_check(output.map_elements(wrong_sum, return_dtype=pl.String), stated & plain)]
+    checks = [_check(output.map_elements(wrong_sum, return_dtype=pl.String), plain, stated)]
     if questions:
         bare = output.str.contains(r"^[^\d\n]{0,60}[-−]?\d[\d,.]*\s*[.。]?$") & ~output.str.contains("=", literal=True)
         asked = pl.struct("instruction", "input", "output")
         expression = pl.concat_str("instruction", "input", separator="\n").str.contains(r"\d\s*[-+*/×x÷−–]\s*\d")
-        checks.append(_check(asked.map_elements(_wrong_answer, return_dtype=pl.String), bare & expression & plain))
+        answer = asked.map_elements(_wrong_answer, return_dtype=pl.String)
+        checks.append(_check(answer, expression & plain, bare))
     return tuple(checks)
 
 
-def _check(found: pl.Expr, gate: pl.Expr) -> Check:
-    return Check(reason="wrong-arithmetic", field="output", when=found.is_not_null(), value=found, gate=gate)
+def _check(found: pl.Expr, given: pl.Expr, gate: pl.Expr) -> Check:
+    return Check(reason="wrong-arithmetic", field="output", when=given & found.is_not_null(), value=found, gate=gate)
 
 
 def wrong_sum(text: str) -> str | None:

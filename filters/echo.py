@@ -74,7 +74,7 @@ def echo(min_chars: int = 12, strict: bool = False) -> tuple[Check, ...]:
             field="input",
             when=(instruction == input) & long | _nearly(instruction, input),
             value=pl.col("input"),
-            gate=long & (input.str.len_chars() >= min_chars),
+            gate=long & _about_as_long(instruction, input),
         ),
         Check(
             reason="chosen-is-rejected",
@@ -84,6 +84,11 @@ def echo(min_chars: int = 12, strict: bool = False) -> tuple[Check, ...]:
             scope="record",
         ),
     )
+
+
+def _about_as_long(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    sizes = one.str.len_bytes().cast(pl.Int64), other.str.len_bytes().cast(pl.Int64)
+    return (sizes[0] - sizes[1]).abs() * 5 <= pl.max_horizontal(sizes)
 
 
 def _nearly(instruction: pl.Expr, input: pl.Expr) -> pl.Expr:

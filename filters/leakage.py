@@ -32,6 +32,17 @@ PROMPT_SENTENCES = "(?i)" + any_of(
 )
 """Sentences that only a generating or evolving prompt says."""
 
+_SENTENCE_HINTS = (
+    "additional",
+    "a prompt",
+    "version of the prompt",
+    "prompt",
+    "complete the task",
+    "diverse task",
+    "GPT",
+    "多样化",
+)
+
 REWRITING = "(?i)" + any_of(
     r"#\s*(?:the )?(?:given|rewritten|created|new|original) (?:prompt|instruction)s?\s*#",
     r"(?:^|\n)\W{0,4}(?:the )?(?:rewritten|created|evolved) (?:prompt|instruction)\W{0,4}[:：]",
@@ -70,6 +81,6 @@ def leakage() -> tuple[Check, ...]:
         matching("prompt-marker", "output", LABELLED_FIELDS, given=other),
         matching("prompt-marker", "output", NO_INPUT, given=~(code | asks(NO_INPUT))),
         matching("prompt-marker", "instruction", NO_INPUT),
-        matching("prompt-sentence", "output", PROMPT_SENTENCES, given=other),
-        matching("prompt-sentence", "instruction", PROMPT_SENTENCES),
+        matching("prompt-sentence", "output", PROMPT_SENTENCES, given=other, hints=_SENTENCE_HINTS),
+        matching("prompt-sentence", "instruction", PROMPT_SENTENCES, hints=_SENTENCE_HINTS),
     )

@@ -48,7 +48,8 @@ def html_to_markdown(text: pl.Expr) -> pl.Expr:
     Only texts whose tags, fenced code apart, are all such as a rendered answer has, among them a block, and which do
     not speak of markup: there the tags are the answer.
     """
-    needed = text.str.contains(_HINT) & ~text.str.contains(_ABOUT_MARKUP)
+    tagged = text.str.contains_any([f"<{tag}" for tag in sorted(_BLOCKS)], ascii_case_insensitive=True)
+    needed = tagged & text.str.contains(_HINT) & ~text.str.contains(_ABOUT_MARKUP)
     return pl.coalesce(pl.when(needed).then(text).map_elements(markdown, return_dtype=pl.String), text)
 
 

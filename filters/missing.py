@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from filters.absent import ENDS_IN_A_LINK, ONLY_A_LINK, READ_IT, TEXT_ASKED, TEXT_ASKED_ZH, TOLD
+from filters.absent import ENDS_IN_A_LINK, HINTS, HINTS_ZH, ONLY_A_LINK, READ_IT, TEXT_ASKED, TEXT_ASKED_ZH, TOLD
 from filters.check import Check, any_of, asks, matching
 
 IMAGE_IN_PROMPT = any_of(
@@ -35,6 +35,26 @@ PICTURE_ASKED = "(?i)" + any_of(
     r"\bin the (?:image|picture|photo|photograph|screenshot)[.?!]?$",
 )
 """An instruction that speaks of a picture as if it lay there."""
+
+_IMAGE_HINTS = ("![", "<img", "image:")
+_PICTURE_HINTS = (
+    *(
+        "image",
+        "picture",
+        "photo",
+        "painting",
+        "drawing",
+        "sketch",
+        "cartoon",
+        "comic",
+        "screenshot",
+        "diagram",
+        "chart",
+    ),
+    *("graph", "artwork", "of art", "video", "audio", "recording"),
+)
+_PICTURE_HINTS_ZH = ("图", "画", "照", "片", "视频", "音频", "录音")
+"""What every match of the patterns of pictures holds."""
 
 _PICTURE_ZH = r"(?:图片|图像|照片|相片|插图|截图|油画|画作|漫画|视频|音频|录音)"
 PICTURE_ASKED_ZH = any_of(
@@ -99,8 +119,8 @@ def missing(
         checks.append(matching("missing-figure", "output", FIGURE_IN_ANSWER, given=~shown))
     if text:
         lacking = bare & short & ~pl.col("instruction").str.contains(TOLD)
-        checks.append(matching("missing-text", "instruction", TEXT_ASKED, given=lacking))
-        checks.append(matching("missing-text", "instruction", TEXT_ASKED_ZH, given=lacking))
+        checks.append(matching("missing-text", "instruction", TEXT_ASKED, given=lacking, hints=HINTS))
+        checks.append(matching("missing-text", "instruction", TEXT_ASKED_ZH, given=lacking, hints=HINTS_ZH))
     if link:
         checks += _links(bare)
     if url:
@@ -110,13 +130,14 @@ def missing(
 
 def _images(lacking: pl.Expr, short: pl.Expr, code: pl.Expr) -> list[Check]:
     told = pl.col("instruction").str.contains(r"\n|\d.*\d.*\d|[\"“《「]|https?:|[:：]\s*\S")
+    off_topic = asks(r"(?i)markdown|\burl\b")
     return [
-        matching("image-in-question", "input", IMAGE_IN_PROMPT),
-        matching("image-in-question", "instruction", IMAGE_IN_PROMPT, given=short),
-        matching("image-in-answer", "output", IMAGE_IN_ANSWER, given=~(code | asks(r"(?i)markdown|\burl\b"))),
-        matching("missing-image", "input", IMAGE_NOT_SENT),
-        matching("missing-image", "instruction", PICTURE_ASKED, given=lacking & ~told),
-        matching("missing-image", "instruction", PICTURE_ASKED_ZH, given=lacking & ~told),
+        matching("image-in-question", "input", IMAGE_IN_PROMPT, hints=_IMAGE_HINTS),
+        matching("image-in-question", "instruction", IMAGE_IN_PROMPT, given=short, hints=_IMAGE_HINTS),
+        matching("image-in-answer", "output", IMAGE_IN_ANSWER, given=~(code | off_topic), hints=_IMAGE_HINTS),
+        matching("missing-image", "input", IMAGE_NOT_SENT, hints=_IMAGE_HINTS),
+        matching("missing-image", "instruction", PICTURE_ASKED, given=lacking & ~told, hints=_PICTURE_HINTS),
+        matching("missing-image", "instruction", PICTURE_ASKED_ZH, given=lacking & ~told, hints=_PICTURE_HINTS_ZH),
     ]
 
 
@@ -125,8 +146,8 @@ def _links(bare: pl.Expr) -> list[Check]:
         r"(?i)\b(?:html|css|link|hyperlink|url)\b"
     )
     return [
-        matching("link-in-question", "input", ONLY_A_LINK, given=about),
-        matching("link-in-question", "instruction", ENDS_IN_A_LINK, given=bare),
+        matching("link-in-question", "input", ONLY_A_LINK, given=about, hints=("http",)),
+        matching("link-in-question", "instruction", ENDS_IN_A_LINK, given=bare, hints=("http",)),
     ]
 
 
