@@ -1,7 +1,9 @@
 """Drop records that a rule objects to, with the reason and the evidence."""
 
 import difflib
+import functools
 import inspect
+import json
 import re
 import types
 import typing
@@ -136,8 +138,14 @@ def _columns(rules: _Rules, scope: Scope) -> set[str]:
 
 
 def _rule(name: str, settings: Mapping[str, Any]) -> tuple[Check, ...]:
-    """The rule's checks, its settings checked against the function's parameters."""
-    known = _parameters(name)
+    """The rule's checks, made once in a process: they are the same for every block."""
+    return _made(name, json.dumps(settings, sort_keys=True, default=list))
+
+
+@functools.lru_cache(maxsize=256)
+def _made(name: str, written: str) -> tuple[Check, ...]:
+    """The rule's checks, its settings (JSON text) checked against the function's parameters."""
+    settings, known = json.loads(written), _parameters(name)
     values = {}
     for key, value in settings.items():
         if key not in known:
