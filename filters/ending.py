@@ -24,6 +24,20 @@ _CUT = (
     r"due to|as well as|their|its|which|into|between|including)$|"
     r"\p{Han}[^\n]{10,}(?:[，、（“《]|以及|并且|或者|因为|但是|例如|比如|包括|由于|如果|虽然|为了|通过)$|[以如]下[^\n，。]*[：:]$"
 )
+_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_CUT_YEAR = (
+    rf"[A-Za-z][^\n]{{24,}}(?:\b(?:{_MONTH}(?: \d{{1,2}}(?:st|nd|rd|th)?)?,?(?: of)?|"
+    rf"as of|since|year)|[a-z_,)] in) (?:18|19|20)$"
+)
+"""A year that lost its end: Alpaca's stop string "20." cut answers there."""
+_CUT_LATE = (
+    r"^[\"“]?[A-Z][^\n]{50,}\s(?:to|from|with|by|for|but|that|than|when|if)$|"
+    r"\p{Han}[^\n]{20,}(?:到|和|与|或|及|在|把|被|将|从|向|该|这|那)$|"
+    r"[（(][^（）()\n]{1,40}$"
+)
+"""A word, or an open bracket, that the end of a long line cannot be."""
+_BARE_ITEM = r"(?s)(?:^|\n)\d{1,2}[.、] ?[^\n：:]{1,24}[：:][^\n]{8,}.*\n\d{1,2}[.、] ?[^\n：:]{1,24}[：:]$"
+"""A last item that has only its heading, where an earlier one has more."""
 
 
 def ending(min_chars: int = 200, min_line: int = 40) -> tuple[Check, ...]:
@@ -41,7 +55,7 @@ def ending(min_chars: int = 200, min_line: int = 40) -> tuple[Check, ...]:
     """
     open_end = pl.col("final") & ~_TEXT.str.tail(4).str.contains(_STOP)
     line = _TEXT.str.extract(r"([^\n]*)$", 1).str.strip_chars()
-    cut = line.str.contains(_CUT)
+    cut = line.str.contains(_CUT) | line.str.contains(_CUT_YEAR)
 
     width = line.str.len_chars() + line.str.count_matches(r"\p{Han}")
     long = (_TEXT.str.len_chars() >= min_chars) & (width >= min_line)
@@ -49,6 +63,7 @@ def ending(min_chars: int = 200, min_line: int = 40) -> tuple[Check, ...]:
     above = _TEXT.str.extract(r"(?s)^(.*\S)\s*\n[^\n]*$", 1).fill_null("")
     sentences = above.str.count_matches(r"[.!?。！？]") >= 2
     unfinished = prose & (line.str.contains(_ENDED_BEFORE) | (above.str.tail(4).str.contains(_ENDED_ABOVE) & sentences))
+    late = (_TEXT.str.len_chars() >= 40) & (line.str.contains(_CUT_LATE) | _TEXT.str.contains(_BARE_ITEM))
 
     fences = pl.col("output").str.count_matches(r"(?m)^\s*```")
     tail = _TEXT.str.tail(60)
@@ -63,7 +78,7 @@ def ending(min_chars: int = 200, min_line: int = 40) -> tuple[Check, ...]:
         Check(
             reason="unfinished-ending",
             field="output",
-            when=(unfinished | cut) & ~pl.col("output").str.contains(_CODE),
+            when=(unfinished | cut | late) & ~pl.col("output").str.contains(_CODE),
             value=tail,
             gate=open_end,
         ),

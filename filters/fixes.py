@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from filters.check import any_of
+from filters.markup import blank_lines, html_to_markdown, model_address, page_remnants
+from filters.personal import KINDS, mask
 
 WRITTEN = ("system", "user", "assistant", "input")
 """Texts that people or models wrote; what a tool returned is left as it was."""
@@ -33,9 +35,9 @@ NO_INPUT_PHRASE = (
     r"(?i)^[\s<>\[\](){}\"'`\\:.*（【]*"
     r"(?:no ?inputs?(?: (?:is |was )?(?:required|needed|necessary|provided|given|available))?|n ?/ ?a|not applicable|"
     r"无需(?:任何)?输入|不需要输入|没有输入|不适用|無需輸入|不適用)"
-    r"[\s<>\[\](){}\"'`\\:.,*?）】。]*$"
+    r"[\s<>\[\](){}\"'`\\:.,*?）】。]*(?:\n\d{1,2}\.?\s*)?$"
 )
-"""Further spellings of the same: quoted, escaped, "No input required.", "N/A"."""
+"""Further spellings of the same: quoted, escaped, "No input required.", "N/A", with the next record's number."""
 
 
 def no_input(text: pl.Expr) -> pl.Expr:
@@ -155,7 +157,7 @@ def whitespace(text: pl.Expr) -> pl.Expr:
     return pl.when(indented).then(inner).otherwise(inner.str.strip_chars_start())
 
 
-FIXES: dict[str, Fix] = {
+DEFAULT_FIXES: dict[str, Fix] = {
     "control-characters": Fix(control_characters, (*WRITTEN, "tool")),
     "literal-escapes": Fix(literal_escapes),
     "html-entities": Fix(html_entities),
@@ -165,4 +167,15 @@ FIXES: dict[str, Fix] = {
     "output-label": Fix(output_label, ("assistant",)),
     "whitespace": Fix(whitespace),
 }
-"""Name -> fix, in the order in which they are applied by default."""
+"""Name -> fix that any dataset may need, in the order in which they are applied by default."""
+
+FIXES: dict[str, Fix] = {
+    "html-to-markdown": Fix(html_to_markdown),
+    "page-remnants": Fix(page_remnants),
+    **DEFAULT_FIXES,
+    "blank-lines": Fix(blank_lines),
+    "model-address": Fix(model_address, ("user",)),
+    **{f"mask-{kind}": Fix(mask(kind), (*WRITTEN, "tool")) for kind in KINDS},
+}
+"""Name -> fix: the default ones, those for scraped conversations and BELLE's prompts, and a mask for every kind of
+secret or personal data that `contact` looks for."""

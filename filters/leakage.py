@@ -23,6 +23,26 @@ SECTIONS = any_of(
 
 NO_INPUT = r"(?i)<\s?no ?(?:in|out)put\s?>|[<（(]无(?:输入|输出)[>）)]"
 
+PROMPT_SENTENCES = "(?i)" + any_of(
+    r"\bat least one additional (?:constraint|requirement)",
+    r"^\W*(?:sure[,!.]?\s+)?here(?:'|’)?s an? (?:new |rewritten |more complex |harder )?(?:version of the )?prompt\b",
+    r"\b(?:others|other people|someone else) should be able to complete the task",
+    r"\bdiverse tasks? (?:to|for) (?:challenge|evaluating?) (?:the |a )?gpt",
+    r"目标是使任务列表多样化|(?:挑战|评估)\s?GPT\s?模型(?:的多样性)?[。\n]",
+)
+"""Sentences that only a generating or evolving prompt says."""
+
+_SENTENCE_HINTS = (
+    "additional",
+    "a prompt",
+    "version of the prompt",
+    "prompt",
+    "complete the task",
+    "diverse task",
+    "GPT",
+    "多样化",
+)
+
 REWRITING = "(?i)" + any_of(
     r"#\s*(?:the )?(?:given|rewritten|created|new|original) (?:prompt|instruction)s?\s*#",
     r"(?:^|\n)\W{0,4}(?:the )?(?:rewritten|created|evolved) (?:prompt|instruction)\W{0,4}[:：]",
@@ -61,4 +81,6 @@ def leakage() -> tuple[Check, ...]:
         matching("prompt-marker", "output", LABELLED_FIELDS, given=other),
         matching("prompt-marker", "output", NO_INPUT, given=~(code | asks(NO_INPUT))),
         matching("prompt-marker", "instruction", NO_INPUT),
+        matching("prompt-sentence", "output", PROMPT_SENTENCES, given=other, hints=_SENTENCE_HINTS),
+        matching("prompt-sentence", "instruction", PROMPT_SENTENCES, hints=_SENTENCE_HINTS),
     )

@@ -33,6 +33,7 @@ OUTPUT = "(?i)" + any_of(
     rf"^[\[(（【]\s*{_WORDS}{{0,60}}{MEDIA}{_WORDS}{{0,80}}{_CLOSE}",
     rf"^<\s*{_WORDS}{{0,60}}[\s/\p{{Han}}]{MEDIA}{_CLOSE}",
     rf"^<\s*{MEDIA}[\s/\p{{Han}}]{_WORDS}{{0,80}}{_CLOSE}",
+    r"^[\[【][^\[\]【】\n]{0,30}(?:图片|图像|照片|海报|截图|插图|标志图)[^\[\]【】\n]{0,100}[\]】]\s*$",
 )
 """A whole answer. An angle-bracketed single word is left alone: it may be the tag that was asked for."""
 
@@ -41,6 +42,9 @@ INPUT = "(?i)" + any_of(
     rf"^\W*{_OPEN}{_WORDS}{{0,40}}\b(?:attached|provided|here|image|photo|picture|url|link){_CLOSE}",
     rf"^\W*{_OPEN}[\p{{Han}}A-Za-z\d ]{{0,30}}{any_of(MEDIA, TEXT)}{_CLOSE}",
     rf"^\W*attached {any_of(MEDIA, TEXT)}\W*$",
+    r"^\s*[\[<(【][\w \-]{1,40}\.(?:jpe?g|png|gif|bmp|webp|svg|mp3|mp4|wav|avi|mov|pdf|docx?|xlsx?|csv|"
+    r"pptx?)[\]>)】]\s*$",
+    r"^\s*(?:[\[【](?:插|附)?[图表]\s?\d{0,2}[\]】]\s*)+$",
 )
 """A whole input."""
 

@@ -31,6 +31,8 @@ _OUT_OF_REACH = (
 REFUSAL = "(?i)" + any_of(
     rf"{_START}{_SORRY}[,.!]?\s+(?:but\s+)?(?:as {_SELF}[^.,]*,\s*)?i\s+{_CANNOT}",
     rf"{_START}{_SORRY}[,.!]?\s+(?:but\s+)?(?:it(?:'|’)s|it is) not (?:possible|appropriate)",
+    rf"{_START}i\s+do{_NOT} have (?:the |any )?(?:access|ability|capability|means) to (?:[a-z]+[ ,])*?"
+    r"(?:real[- ]time|internet|live|current|browse|web|external|personal)",
     rf"{_START}i\s+{_CANNOT}\s+(?:to\s+)?(?:[a-z]+ly\s+)?{_HELP}\b[^.!?\n]*(?:[.!]?$|{_OUT_OF_REACH})",
 )
 
@@ -77,9 +79,8 @@ _MACHINE_ZH = r"(?:AI|ai|Ai|人工智能|人工智慧|语言模型|語言模型|
 
 SELF_TALK_ZH = any_of(
     r"(?:作为|身为|由于我(?:只)?是|因为我(?:只)?是)\s*一?[个名款种台]?\s*"
-    r"(?:基于[^，。\n]{1,12}的|纯?文本的?|大型|先进的?|虚拟|智能|机器学习|自然)*\s*"
-    + _MACHINE_ZH
-    + r"[^。！!?？\n“”\"]*?[，,、\s]\s*(?:我|因此|所以|无法|不能)",
+    r"[^，,。！!?？\n“”\"]{0,14}?" + _MACHINE_ZH + r"(?:\s?(?:语言)?(?:模型|助手|助理|(?:聊天)?机器人))?"
+    r"(?:[，,、\s]|[^，,、\s师者员家司业行研专领工学术产课从创爱][^。！!?？\n“”\"]*?[，,、\s])\s*(?:我|因此|所以|无法|不能)",
     r"我(?:只)?是一?[个名款种]?[由被]?\s*OpenAI\s*所?(?:训练|开发|创建|研发)",
     r"我的(?:知识|训练数据|训练|数据)库?[仅只是的]?(?:截止|截至|更新至|停留在|止于|涵盖到)",
 )
@@ -102,6 +103,9 @@ ASKS_FOR_INPUT_ZH = any_of(
     r"(?:没有|未|并未|忘记?了?|还没有?)(?:在[^，。\n]{1,10})?(?:给出?|给[我定]|为我)?(?:任何)?" + _GIVEN_ZH,
     r"^[^\p{Han}\w]*(?:好的[，,。]\s*)?请[您你]?[先再]?(?:提供|给出|输入|告诉我|告知|发送|上传|补充|说明)[^。！!?？\n]{0,40}"
     r"[。！!]?(?:我(?:会|将|才能|就|可以)[^。\n]*。?|谢谢[！!。]?)?$",
+    _START_ZH + r"请[您你]?[先再]?(?:提供|给出|告诉我|发送|上传|补充)[^。！!?？\n]{1,30}[，,]"
+    r"(?:这样)?我(?:非常|很|十分)?(?:乐意|愿意|高兴|才能)[^。\n]*。?$",
+    r"^[^。\n]{0,40}我需要(?:知道|了解)[^\n]{0,80}请[您你]?提供更多(?:的?信息|细节|背景)[。！!]?$",
 )
 
 _ABOUT_MACHINES = (
@@ -110,13 +114,19 @@ _ABOUT_MACHINES = (
     r"act as|pretend|who (?:are|made|created|built) you|your (?:name|creator|training|developer|favou?rite|opinion))\b|"
     r"人工智能|人工智慧|机器人|聊天机器|语言模型|大模型|助手|谁(?:创造|开发|训练)|扮演|假装|"
     r"[你您](?:是谁|叫|的名字|是什么|是不是|是否|是人|喜欢|觉得|认为|害怕|想|有没有|来自|多大|几岁|从哪|会什么|能做什么|会做什么|"
-    r"有(?:感情|感觉|意识|情感|名字|思想))"
+    r"有(?:感情|感觉|意识|情感|名字|思想)|"
+    r"会?(?:还)?记得|能(?:不能)?(?:做到|记住|记得)|记住)"
+)
+_OF_MODELS = (
+    r"(?i)\b(?:can|what|why|how|which|limit\w*)\b.*\b(?:gpt|language models?|ai)\b|"
+    r"\b(?:gpt|language models?|ai)\b.*\b(?:can|cannot|not|limit\w*)\b"
 )
 _MAY_REFUSE = (
     r"(?i)\b(?:sorry|apolog|refus|declin|rejec|complain|excuse|respon[ds]|reply|dialogue|conversation|script|letter|"
     r"e-?mail|message|rewrite|rephrase|translate|paraphrase|edit|replace|change|correct|convert|song|poem|story|lyrics|"
     r"sentence|quote|tweet)\w*|"
-    r"道歉|拒绝|抱歉|对不起|遗憾|回复|对话|剧本|[写封回]信|邮件|改写|重写|翻译|句子|歌|诗|故事|台词"
+    r"道歉|拒|谢绝|抱歉|对不起|遗憾|回复|对话|剧本|[写封回]信|邮件|改写|重写|翻译|句子|"
+    r"(?:写|作|编|续|改|唱|讲)[^。\n]{0,14}(?:歌|诗|故事|台词)"
 )
 
 
@@ -146,7 +156,7 @@ def refusal(declines: bool = True, self_talk: bool = True, asks_for_input: bool 
         checks += [
             matching("refusal", "output", REFUSAL, given=unasked),
             matching("refusal", "output", REFUSAL_ZH, given=unasked),
-            matching("refusal", "output", TASK_REFUSED, hints=_TASK_HINTS),
+            matching("refusal", "output", TASK_REFUSED, given=~asks(_OF_MODELS), hints=_TASK_HINTS),
         ]
     if asks_for_input:
         alone = (pl.col("turn") == 0) & (pl.col("turns") == 1)

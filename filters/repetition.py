@@ -2,9 +2,11 @@
 
 import polars as pl
 
-from filters.check import Check
+from filters.check import Check, any_of
 
 _CODE_OR_TABLE = r"```|</?\w+>|&lt;|[{};]\s*\n|\|[^\n]*\n[^\n]*\||\+---"
+_WEEK = r"(?is)monday.*tuesday.*wednesday|(?:周|星期)一.*(?:周|星期)二"
+"""Plans of a week say the same for most days."""
 _SENTENCE = r"[^.!?。！？\n]{12,}|[^.!?。！？\n]*\p{Han}[^.!?。！？\n]{6,}"
 
 
@@ -18,8 +20,8 @@ def repetition(
 
     Sentences and lines are compared whole (after Gopher's duplicate-line fraction, Rae et al. 2021); in texts with
     hardly an end mark, words and Han characters are compared, which catches loops without punctuation. Measured are
-    only answers of which 16 characters from the middle or from near the end occur three times. Refrains and drills
-    repeat less than the thresholds; code and tables, which may repeat more, are left alone.
+    only answers of which some characters from the middle or from near the end occur three times. Refrains and drills
+    repeat less than the thresholds; code, tables and plans of a week, which may repeat more, are left alone.
 
     Args:
         min_chars: shorter answers are not looked at.
@@ -29,37 +31,35 @@ def repetition(
         min_distinct_characters: smallest share of distinct characters among 200 or more Han characters.
     """
     text = pl.col("output")
-    pieces = (text.str.tail(40).str.head(16), text.str.slice(text.str.len_chars() // 2, 16))
-    recurring = pl.any_horizontal(text.str.count_matches(piece, literal=True) >= 3 for piece in pieces)
-    gate = (text.str.len_chars() >= min_chars) & recurring
-    prose = ~text.str.contains(_CODE_OR_TABLE)
+    prose = ~text.str.contains(any_of(_CODE_OR_TABLE, _WEEK))
     sentences = text.str.extract_all(_SENTENCE)
     repeated = 1 - sentences.list.n_unique() / sentences.list.len()
     unbroken = prose & (text.str.len_chars() >= 120 * sentences.list.len())
-    words = text.str.extract_all(r"\p{Latin}{2,}")
+    words, characters = text.str.extract_all(r"\p{Latin}{2,}"), text.str.extract_all(r"\p{Han}")
     distinct_words = words.list.n_unique() / words.list.len()
-    characters = text.str.extract_all(r"\p{Han}")
     distinct_characters = characters.list.n_unique() / characters.list.len()
-    return (
-        Check(
-            reason="repeated-sentences",
-            field="output",
-            when=prose & (sentences.list.len() >= 8) & (repeated > max_repeated_sentences),
-            value=repeated.round(3),
-            gate=gate,
-        ),
-        Check(
-            reason="repeated-words",
-            field="output",
-            when=unbroken & (words.list.len() >= 60) & (distinct_words < min_distinct_words),
-            value=distinct_words.round(3),
-            gate=gate,
-        ),
-        Check(
-            reason="repeated-characters",
-            field="output",
-            when=unbroken & (characters.list.len() >= 200) & (distinct_characters < min_distinct_characters),
-            value=distinct_characters.round(3),
-            gate=gate,
+    found = (
+        ("repeated-sentences", prose & (sentences.list.len() >= 8) & (repeated > max_repeated_sentences), repeated),
+        ("repeated-words", unbroken & (words.list.len() >= 60) & (distinct_words < min_distinct_words), distinct_words),
+        (
+            "repeated-characters",
+            unbroken & (characters.list.len() >= 200) & (distinct_characters < min_distinct_characters),
+            distinct_characters,
         ),
     )
+    gate = _recurring(text, min_chars)
+    return tuple(
+        Check(reason=reason, field="output", when=when, value=share.round(3), gate=gate)
+        for reason, when, share in found
+    )
+
+
+def _recurring(text: pl.Expr, min_chars: int) -> pl.Expr:
+    """Whether one of three pieces of a long text occurs three times: the cheap condition before all others."""
+    pieces = (
+        text.str.tail(40).str.head(16),
+        text.str.slice(text.str.len_chars() // 2, 16),
+        pl.when(text.str.contains(r"\p{Han}")).then(text.str.tail(13).str.head(9)),
+    )
+    recurring = pl.any_horizontal(text.str.count_matches(piece, literal=True) >= 3 for piece in pieces)
+    return (text.str.len_chars() >= min_chars) & recurring.fill_null(False)

@@ -27,10 +27,14 @@ class Verdict:
     Attributes:
         objections: row number -> first objection, in the order of the rules.
         hits: reason -> rows it objects to, whatever the order.
+        turns: row number -> turn -> reason of the first check that objects to that turn.
+        whole: rows that some check objects to as a whole.
     """
 
     objections: Mapping[int, Objection]
     hits: Mapping[str, int] = field(default_factory=dict)
+    turns: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    whole: frozenset[int] = frozenset()
 
 
 def judge(frames: Mapping[Scope, pl.DataFrame], rules: Sequence[tuple[str, Sequence[Check]]]) -> Verdict:
@@ -44,11 +48,27 @@ def judge(frames: Mapping[Scope, pl.DataFrame], rules: Sequence[tuple[str, Seque
     found = _found(frames, [check for _, check in checks])
     hits: dict[str, set[int]] = {}
     first: dict[int, tuple[int, int]] = {}
+    turns: dict[int, dict[int, str]] = {}
+    whole: set[int] = set()
     for number, (_, check) in enumerate(checks):
-        rows = frames[check.scope]["row"].gather(found[number]).to_list()
+        frame, at = frames[check.scope], found[number]
+        rows = frame["row"].gather(at).to_list()
         hits.setdefault(check.reason, set()).update(rows)
-        for row, at in zip(rows, found[number].to_list(), strict=True):
-            first.setdefault(row, (number, at))
+        for row, place in zip(rows, at.to_list(), strict=True):
+            first.setdefault(row, (number, place))
+        if check.scope == "record":
+            whole.update(rows)
+        else:
+            for row, turn in zip(rows, frame["turn"].gather(at).to_list(), strict=True):
+                turns.setdefault(row, {}).setdefault(turn, check.reason)
+    objections = _objections(frames, checks, first)
+    return Verdict(objections, {reason: len(rows) for reason, rows in hits.items()}, turns, frozenset(whole))
+
+
+def _objections(
+    frames: Mapping[Scope, pl.DataFrame], checks: Sequence[tuple[str, Check]], first: Mapping[int, tuple[int, int]]
+) -> dict[int, Objection]:
+    """Each row's first objection with its evidence, which only now is computed."""
     objections: dict[int, Objection] = {}
     for number, (name, check) in enumerate(checks):
         mine = {at: row for row, (by, at) in first.items() if by == number}
@@ -59,7 +79,7 @@ def judge(frames: Mapping[Scope, pl.DataFrame], rules: Sequence[tuple[str, Seque
         nth = frame["turn"].to_list() if check.scope == "turn" else [None] * len(values)
         for row, value, turn in zip(mine.values(), values, nth, strict=True):
             objections[row] = Objection(name, check.reason, check.field, value, turn)
-    return Verdict(objections, {reason: len(rows) for reason, rows in hits.items()})
+    return objections
 
 
 def _found(frames: Mapping[Scope, pl.DataFrame], checks: Sequence[Check]) -> list[pl.Series]:

@@ -1,4 +1,4 @@
-"""Columns that need a model or a tokenizer: the language of a text and its number of words."""
+"""Columns that need a model, a tokenizer or a compiled loop: a text's language, its number of words, its measures."""
 
 import hashlib
 import importlib.metadata
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.errors import UsageError
+from pipeline.measures import MEASURES, measure
 
 LID_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 """Of lid.176.ftz (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2016): fastText's compressed
@@ -69,8 +70,9 @@ prose: measured on the Chinese sets, mixed questions come out right at 6 and Eng
 def add(viewed: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
     """Add the signal columns among `names` to a frame that has the text columns they are measured on.
 
-    The names are `<field>_language` (BCP 47 primary tag, or `und`), `<field>_language_confidence` (0 to 1) and
-    `<field>_words` (a count), for every field of FIELDS. Other names are left to the caller.
+    The names are `<field>_language` (BCP 47 primary tag, or `und`), `<field>_language_confidence` (0 to 1),
+    `<field>_words` (a count) and `<field>_<measure>` for the names of `pipeline.measures`, for every field of FIELDS.
+    Other names are left to the caller.
     """
     for field in FIELDS:
         language, confidence, words = (f"{field}_{suffix}" for suffix in ("language", "language_confidence", "words"))
@@ -79,12 +81,17 @@ def add(viewed: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
             viewed = viewed.with_columns(measured["language"].alias(language), measured["confidence"].alias(confidence))
         if words in names:
             viewed = viewed.with_columns(count_words(viewed[field]).alias(words))
+        measures = [name for name in MEASURES if f"{field}_{name}" in names]
+        if measures:
+            found = measure(viewed[field], measures)
+            viewed = viewed.with_columns(found[name].alias(f"{field}_{name}") for name in measures)
     return viewed
 
 
 def signal_names() -> tuple[str, ...]:
     """Every column that `add` can add."""
-    return tuple(f"{field}_{suffix}" for field in FIELDS for suffix in ("language", "language_confidence", "words"))
+    suffixes = ("language", "language_confidence", "words", *MEASURES)
+    return tuple(f"{field}_{suffix}" for field in FIELDS for suffix in suffixes)
 
 
 def identify(texts: pl.Series | Sequence[str]) -> pl.DataFrame:

@@ -10,7 +10,8 @@ from filters import FILTERS, PRESETS
 from pipeline.record import Message, Record
 from pipeline.stages.filter import Filter
 from tests.doubles import run_rows
-from tests.test_filters_cases import GOOD, REASONS, answer, asked, chat
+from tests.test_filters_cases import GOOD, answer, asked, chat
+from tests.test_filters_cases_more import ALL
 
 
 def verdicts(records: Sequence[Record], **settings: Any) -> list[str | None]:
@@ -26,10 +27,10 @@ def shown(record: Record) -> str:
     return " / ".join(f"{m.role}: {m.content[:60]}" for m in record.messages) + f" / {record.input}"
 
 
-@pytest.mark.parametrize("rule", REASONS)
+@pytest.mark.parametrize("rule", ALL)
 def test_objections(rule: str) -> None:
-    settings, defects, fine = REASONS[rule]
-    records = [record for _, record in defects] + fine + GOOD * (rule not in ("alpaca", "length"))
+    settings, defects, fine = ALL[rule]
+    records = [record for _, record in defects] + fine + GOOD * (rule not in ("alpaca", "length", "belle"))
     expected = [reason for reason, _ in defects] + [None] * (len(records) - len(defects))
     found = verdicts(records, rules={rule: dict(settings)})
     compared = zip(records, expected, found, strict=True)
@@ -38,7 +39,7 @@ def test_objections(rule: str) -> None:
 
 def test_what_only_looks_like_a_defect_survives_every_default_rule() -> None:
     judged = set(PRESETS["clean"]) - {"length"}  # its cases use thresholds of their own
-    records = GOOD + [record for rule, (_, _, fine) in REASONS.items() if rule in judged for record in fine]
+    records = GOOD + [record for rule, (_, _, fine) in ALL.items() if rule in judged for record in fine]
     assert [(shown(r), reason) for r, reason in zip(records, verdicts(records), strict=True) if reason] == []
 
 
@@ -47,13 +48,13 @@ def test_every_reason_has_a_case() -> None:
     everything |= {"missing": {"url": True}, "language": {"allow": ("en",)}}
     everything["length"] = {"min_words": 1, "max_words": 2, "min_chars": 1, "max_chars": 2}
     reasons = {check.reason for name, settings in everything.items() for check in FILTERS[name](**settings)}
-    covered = {reason for _, defects, _ in REASONS.values() for reason, _ in defects}
+    covered = {reason for _, defects, _ in ALL.values() for reason, _ in defects}
     assert reasons == covered
-    assert set(REASONS) == set(FILTERS)
+    assert set(ALL) == set(FILTERS)
 
 
 def test_every_rule_has_cases_in_both_languages() -> None:
-    for rule, (_, defects, _) in REASONS.items():
+    for rule, (_, defects, _) in ALL.items():
         texts = ["".join(m.content for m in r.messages) + (r.input or "") for _, r in defects]
         chinese = sum(any("\u4e00" <= c <= "\u9fff" for c in text) for text in texts)
         assert 0 < chinese < len(texts), rule

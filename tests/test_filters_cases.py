@@ -180,7 +180,10 @@ REASONS: dict[str, tuple[Mapping[str, Any], list[Case], list[Record]]] = {
     "echo": (
         {},
         [
-            ("output-is-input", asked("Rank by age.", "Ann, Bob, Cid", input="Ann, Bob, Cid")),
+            (
+                "output-is-input",
+                asked("Shorten it.", "Ann came; Bob and Cid left.", input="Ann came; Bob and Cid left."),
+            ),
             ("output-is-input", asked("将句子改得更生动", "我喜欢听音乐。", input="我喜欢听音乐。")),
             (
                 "output-is-instruction",

@@ -18,6 +18,7 @@ STAGES_MAY_IMPORT = (
     "stage",
     "stages",
     "signals",
+    "measures",
     "similar",
     "llm",
     "formats",

@@ -129,4 +129,4 @@ def test_an_unknown_fix_is_named_with_the_valid_ones() -> None:
         Fix(fixes=("whitespaces",))
     assert caught.value.message == "fix: unknown fix 'whitespaces'"
     assert caught.value.hint is not None
-    assert caught.value.hint.startswith("did you mean 'whitespace'? valid ones: control-characters, ")
+    assert caught.value.hint.startswith("did you mean 'whitespace'? valid ones: html-to-markdown, ")

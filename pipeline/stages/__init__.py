@@ -7,11 +7,14 @@ from pipeline.stages.dedup import Dedup
 from pipeline.stages.evol_instruct import EvolInstruct
 from pipeline.stages.filter import Filter
 from pipeline.stages.fix import Fix
+from pipeline.stages.overused import Overused
 from pipeline.stages.prune import Prune
 from pipeline.stages.read import Read
 from pipeline.stages.score import Score
 from pipeline.stages.self_instruct import SelfInstruct
+from pipeline.stages.split import Split
 from pipeline.stages.translate import Translate
+from pipeline.stages.trim import Trim
 
 STAGES: dict[str, Any] = {
     "read": Read,
@@ -19,8 +22,11 @@ STAGES: dict[str, Any] = {
     "evol-instruct": EvolInstruct,
     "translate": Translate,
     "answer": Answer,
+    "trim": Trim,
     "fix": Fix,
     "filter": Filter,
+    "split": Split,
+    "overused": Overused,
     "dedup": Dedup,
     "score": Score,
     "prune": Prune,

@@ -1,7 +1,9 @@
 """Drop records that a rule objects to, with the reason and the evidence."""
 
 import difflib
+import functools
 import inspect
+import json
 import re
 import types
 import typing
@@ -19,6 +21,7 @@ from pipeline import signals
 from pipeline.errors import UsageError
 from pipeline.record import SCHEMA, detail_text, view
 from pipeline.stage import Outcome, Tools
+from pipeline.stages.bad_turns import Handling, spared
 
 _DEFAULT_PRESET = "clean"
 _EVIDENCE_CHARS = 300
@@ -42,6 +45,9 @@ class Filter:
             or change its settings; `{ending: null}` takes a rule of the preset out.
         custom: your own rules, each `{reason, sql}` (a polars-SQL condition on a record's columns) or
             `{reason, field, regex}` (Rust syntax); `field` is `text`, the whole conversation, when not given.
+        bad_turns: what becomes of a conversation of which only some turns are bad: `drop` it; `cut` it before the
+            first of them; or `mask` their answers with weight 0, which trainers that read the weights of messages
+            skip. Rules about the whole record drop it in any case.
     """
 
     scope: ClassVar[Literal["rows"]] = "rows"
@@ -49,6 +55,7 @@ class Filter:
     preset: str | None = field(default=None, metadata={"schema": {"enum": [*PRESETS, None]}})
     rules: tuple[str, ...] | dict[str, Any] = ()
     custom: tuple[dict[str, str], ...] = ()
+    bad_turns: Handling = "drop"
 
     def __post_init__(self) -> None:
         self._checks()
@@ -62,7 +69,7 @@ class Filter:
             "record": signals.add(viewed, _columns(rules, "record")),
         }
         try:
-            return _outcome(block, judge(frames, rules))
+            return _outcome(block, judge(frames, rules), self.bad_turns)
         except pl.exceptions.PolarsError as error:
             if not self.custom:
                 raise
@@ -97,9 +104,10 @@ class Filter:
         return chosen
 
 
-def _outcome(block: pl.DataFrame, told: Verdict) -> Outcome:
+def _outcome(block: pl.DataFrame, told: Verdict, bad_turns: Handling) -> Outcome:
     """The block split by the verdict; drops keep their order."""
-    numbers = sorted(told.objections)
+    block, kept_after_all, fixed = spared(block, told.turns, told.whole, bad_turns)
+    numbers = sorted(set(told.objections) - kept_after_all)
     objections = [told.objections[number] for number in numbers]
     details = []
     for o in objections:
@@ -111,7 +119,7 @@ def _outcome(block: pl.DataFrame, told: Verdict) -> Outcome:
         pl.Series("detail", details, dtype=pl.String),
     )
     kept = block.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(dropped.implode()))
-    return Outcome(kept=kept, drops=drops, hits=told.hits)
+    return Outcome(kept=kept, drops=drops, hits=told.hits, fixed=fixed)
 
 
 def _short(value: Any) -> Any:
@@ -130,8 +138,14 @@ def _columns(rules: _Rules, scope: Scope) -> set[str]:
 
 
 def _rule(name: str, settings: Mapping[str, Any]) -> tuple[Check, ...]:
-    """The rule's checks, its settings checked against the function's parameters."""
-    known = _parameters(name)
+    """The rule's checks, made once in a process: they are the same for every block."""
+    return _made(name, json.dumps(settings, sort_keys=True, default=list))
+
+
+@functools.lru_cache(maxsize=256)
+def _made(name: str, written: str) -> tuple[Check, ...]:
+    """The rule's checks, its settings (JSON text) checked against the function's parameters."""
+    settings, known = json.loads(written), _parameters(name)
     values = {}
     for key, value in settings.items():
         if key not in known:
@@ -139,7 +153,10 @@ def _rule(name: str, settings: Mapping[str, Any]) -> tuple[Check, ...]:
         values[key] = tuple(value) if isinstance(value, list) else value
         if not _fits(values[key], known[key]):
             raise UsageError(f"filter: '{key}' of rule '{name}' must be {_kind(known[key])}, not {value!r}")
-    return FILTERS[name](**values)
+    try:
+        return FILTERS[name](**values)
+    except ValueError as error:
+        raise UsageError(f"filter: rule '{name}': {error}") from error
 
 
 def _parameters(name: str) -> dict[str, Any]:
@@ -157,6 +174,8 @@ def _fits(value: Any, hint: Any) -> bool:
         origin = get_origin(option)
         if origin is Literal:
             fits = value in get_args(option)
+        elif origin is dict:
+            fits = isinstance(value, Mapping) and all(_fits(item, get_args(option)[1]) for item in value.values())
         elif origin is tuple:
             fits = isinstance(value, tuple) and all(_fits(item, get_args(option)[0]) for item in value)
         elif option is float:
@@ -175,6 +194,8 @@ def _kind(hint: Any) -> str:
             names.append("one of " + ", ".join(map(str, get_args(option))))
         elif get_origin(option) is tuple:
             names.append("a list of texts")
+        elif get_origin(option) is dict:
+            names.append("a mapping of names to numbers")
         elif option is not type(None):
             names.append(_KINDS[option])
     return " or ".join(names)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from filters import FIXES
+from filters import DEFAULT_FIXES, FIXES
 from pipeline.errors import UsageError
 from pipeline.record import MESSAGE_FIELDS, SCHEMA
 from pipeline.stage import Outcome, Tools
@@ -21,12 +21,15 @@ class Fix:
     """Mends every message, the input, and the answers of preference data; counts the records that each fix changed.
 
     Attributes:
-        fixes: names of fixes, in the order in which they are applied; all by default.
+        fixes: names of fixes, in the order in which they are applied; by default those that any dataset may need.
+            Further ones: `html-to-markdown`, `page-remnants` and `blank-lines` for scraped conversations,
+            `model-address` for prompts in BELLE's manner, and `mask-email-address`, `mask-phone-number`,
+            `mask-secret-key`, `mask-id-number`, `mask-card-number`, `mask-account-number`, `mask-ip-address`.
     """
 
     scope: ClassVar[Literal["rows"]] = "rows"
 
-    fixes: tuple[str, ...] = tuple(FIXES)
+    fixes: tuple[str, ...] = tuple(DEFAULT_FIXES)
 
     def __post_init__(self) -> None:
         for name in self.fixes:
