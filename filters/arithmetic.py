@@ -100,7 +100,8 @@ def wrong_sum(text: str) -> str | None:
 
 def _wrong_answer(row: dict[str, str]) -> str | None:
     """The expression and the number that answers it, where it is the wrong one."""
-    expression = _EXPRESSION.match(row["input"] or row["instruction"].strip().splitlines()[-1])
+    asked = row["input"] or row["instruction"].strip().rpartition("\n")[2]
+    expression = _EXPRESSION.match(asked)
     answer = _ANSWER.match(row["output"].strip())
     if expression is None or answer is None or _NOT_EXACT.search(row["instruction"]):
         return None

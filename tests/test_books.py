@@ -26,6 +26,9 @@ CONFIGURED: dict[str, list[dict[str, Any]]] = {
     "fix": [{}],
     "filter": [{}, {"preset": "alpaca"}, {"custom": ({"reason": "long", "sql": "length(text) > 40"},)}],
     "dedup": [{}, {"method": "exact"}, {"cluster": "components", "keep": "longest"}],
+    "split": [{}, {"max_tokens": 8}, {"max_tokens": 4, "keep_long_pairs": False}],
+    "trim": [{}, {"leading": False, "empty": False}],
+    "overused": [{"min_count": 2, "max_share": 0.2}, {"min_count": 2, "max_share": 0.1, "action": "drop"}],
     "score": [{}, {"votes": 3, "verdict": "median"}, {"reply": "json", "votes": 2}],
     "prune": [{"score": "accuracy", "threshold": 2.5}, {"score": "accuracy", "top_share": 0.5}],
 }
