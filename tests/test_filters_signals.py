@@ -4,13 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import signals
 from pipeline.errors import UsageError
+from pipeline.lid import read_model
 
 TOLD = {
     "en": "The river was high after three days of rain, so the ferry did not run.",
@@ -121,3 +126,30 @@ def test_real_questions_in_ten_languages() -> None:
         wrong += sum(language not in (tag, signals.UNKNOWN) for language in found)
     assert wrong == 0
     assert right >= 990
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from([*"abz <>é日かжم \u200b\t", "the ", "und ", "это "]), max_size=60), max_size=8)
+)
+def test_our_reading_of_the_model_is_fasttexts(pieces: list[list[str]]) -> None:
+    texts = ["".join(some) for some in pieces]
+    labels, shares = signals.predict(texts)
+    for text, label, share in zip(texts, labels, shares, strict=True):
+        (theirs,), (probability,) = oracle().predict([" ".join(text.split())])
+        assert theirs[0] == f"__label__{label}"
+        assert share == pytest.approx(min(1.0, float(probability[0])), abs=1e-5)
+
+
+def test_a_file_that_is_no_such_model_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.bin"
+    other.write_bytes(bytes(200))
+    with pytest.raises(ValueError, match="no fastText classifier"):
+        read_model(other)
+
+
+@cache
+def oracle() -> Any:
+    fasttext = pytest.importorskip("fasttext")
+    fasttext.FastText.eprint = lambda *args, **kwargs: None
+    return fasttext.load_model(str(signals.lid_path()))
