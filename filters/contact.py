@@ -42,13 +42,10 @@ def contact(
         "account-number": account,
         "ip-address": ip,
     }
-    checks = []
-    for reason, looked_for in wanted.items():
-        if not looked_for:
-            continue
-        found = pl.col("text").map_elements(partial(first, kind=KINDS[reason]), return_dtype=pl.String)
-        gate = pl.col("text").str.contains(KINDS[reason].gate)
-        checks.append(
-            Check(reason=reason, field="text", when=found.is_not_null(), value=found, gate=gate, scope="record")
-        )
-    return tuple(checks)
+    return tuple(_check(reason) for reason, looked_for in wanted.items() if looked_for)
+
+
+def _check(reason: str) -> Check:
+    found = pl.col("text").map_elements(partial(first, kind=KINDS[reason]), return_dtype=pl.String)
+    gate = pl.col("text").str.contains(KINDS[reason].gate)
+    return Check(reason=reason, field="text", when=found.is_not_null(), value=found, gate=gate, scope="record")

@@ -52,7 +52,6 @@ def echo(min_chars: int = 12, strict: bool = False) -> tuple[Check, ...]:
     """
     instruction, input, output = (pl.col(name).str.strip_chars() for name in ("instruction", "input", "output"))
     long = instruction.str.len_chars() >= min_chars
-    chosen, rejected = (pl.col(name).list.eval(_CONTENT).list.join("\n") for name in ("chosen", "rejected"))
     asked = pl.col("instruction")
     undone = asked.str.contains(MUST_CHANGE) | ~asked.str.contains(MAY_STAY) | output.str.contains(_NOTHING)
     return (
@@ -76,14 +75,13 @@ def echo(min_chars: int = 12, strict: bool = False) -> tuple[Check, ...]:
             value=pl.col("input"),
             gate=long & _about_as_long(instruction, input),
         ),
-        Check(
-            reason="chosen-is-rejected",
-            field="chosen",
-            when=chosen == rejected,
-            value=chosen,
-            scope="record",
-        ),
+        _same_preference(),
     )
+
+
+def _same_preference() -> Check:
+    chosen, rejected = (pl.col(name).list.eval(_CONTENT).list.join("\n") for name in ("chosen", "rejected"))
+    return Check(reason="chosen-is-rejected", field="chosen", when=chosen == rejected, value=chosen, scope="record")
 
 
 def _about_as_long(one: pl.Expr, other: pl.Expr) -> pl.Expr:

@@ -65,21 +65,10 @@ def ending(min_chars: int = 200, min_line: int = 40) -> tuple[Check, ...]:
     unfinished = prose & (line.str.contains(_ENDED_BEFORE) | (above.str.tail(4).str.contains(_ENDED_ABOVE) & sentences))
     late = (_TEXT.str.len_chars() >= 40) & (line.str.contains(_CUT_LATE) | _TEXT.str.contains(_BARE_ITEM))
 
-    fences = pl.col("output").str.count_matches(r"(?m)^\s*```")
-    tail = _TEXT.str.tail(60)
+    open_fence = pl.col("final") & (pl.col("output").str.count_matches(r"(?m)^\s*```") % 2 == 1)
+    fenced = pl.col("output").str.contains("```", literal=True)
+    stops = (unfinished | cut | late) & ~pl.col("output").str.contains(_CODE)
     return (
-        Check(
-            reason="unclosed-code",
-            field="output",
-            when=pl.col("final") & (fences % 2 == 1),
-            value=tail,
-            gate=pl.col("output").str.contains("```", literal=True),
-        ),
-        Check(
-            reason="unfinished-ending",
-            field="output",
-            when=(unfinished | cut | late) & ~pl.col("output").str.contains(_CODE),
-            value=tail,
-            gate=open_end,
-        ),
+        Check(reason="unclosed-code", field="output", when=open_fence, value=_TEXT.str.tail(60), gate=fenced),
+        Check(reason="unfinished-ending", field="output", when=stops, value=_TEXT.str.tail(60), gate=open_end),
     )

@@ -36,6 +36,7 @@ _SCRAPED = _SKIPPED | frozenset(
 """Tags of a rendered answer; any other (form, html, className ...) shows that the text is about markup."""
 _BLOCKS = frozenset({"div", "p", "pre", "ul", "ol", "table", "blockquote"})
 """A line break alone is no page: Markdown tables are full of them."""
+_DEEPEST = 8
 _HINT = r"(?i)<(?:div|p|pre|ul|ol|table|blockquote)(?:\s[^<>]*)?/?>"
 _ABOUT_MARKUP = (
     r"(?i)\bhtml\b|\bcss\b|\bjsx?\b|\bxml\b|\btags?\b|标签|标记语言|网页代码|<!doctype|classname=|\bid=|\{\{?\w+\}"
@@ -66,7 +67,7 @@ def _converted(html: str) -> str:
     page = _Page()
     page.feed(html)
     page.close()
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", "".join(page.out)))
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?<![ \t])[ \t]+\n", "\n", "".join(page.out)))
 
 
 class _Page(HTMLParser):
@@ -129,7 +130,7 @@ class _Page(HTMLParser):
             self.out.append("\n\n" + ("> " if tag == "blockquote" else ""))
 
     def _item(self) -> None:
-        depth = max(0, len(self._lists) - 1)
+        depth = min(_DEEPEST, max(0, len(self._lists) - 1))
         number = self._lists[-1] if self._lists else None
         if number is not None:
             self._lists[-1] = number + 1

@@ -16,23 +16,7 @@ def turns(viewed: pl.DataFrame) -> pl.DataFrame:
         (whether the record defines tools); `excused` (an answer whose text is not to be judged: a tool call without
         words, or one that is labelled bad). No text is null.
     """
-    none = pl.lit([], dtype=viewed.schema["messages"])
-    messages = pl.col("messages").fill_null(none)
-    if viewed["chosen"].null_count() < viewed.height:
-        messages = pl.concat_list(messages, pl.col("chosen").fill_null(none))
-    flat = (
-        viewed.select("row", "input", "label", "tools", message=messages)
-        .explode("message")
-        .select(
-            "row",
-            "input",
-            "label",
-            "tools",
-            role=pl.col("message").struct["role"],
-            content=pl.col("message").struct["content"].fill_null(""),
-            called=pl.col("message").struct["tool_calls"].is_not_null(),
-        )
-    )
+    flat = _messages(viewed)
     asked = pl.col("role").eq_missing("user")
     first = pl.col("row").ne_missing(pl.col("row").shift(1))
     last = pl.col("row").ne_missing(pl.col("row").shift(-1))
@@ -56,4 +40,25 @@ def turns(viewed: pl.DataFrame) -> pl.DataFrame:
         output=pl.when(answered & ~pl.col("bad")).then(pl.col("content")).fill_null(""),
         tooled=pl.col("tools").is_not_null(),
         excused=pl.col("bad") | answered & pl.col("called") & (pl.col("content").str.strip_chars() == ""),
+    )
+
+
+def _messages(viewed: pl.DataFrame) -> pl.DataFrame:
+    """One row per message, the chosen answer last; a record without any has one row without a role."""
+    none = pl.lit([], dtype=viewed.schema["messages"])
+    messages = pl.col("messages").fill_null(none)
+    if viewed["chosen"].null_count() < viewed.height:
+        messages = pl.concat_list(messages, pl.col("chosen").fill_null(none))
+    return (
+        viewed.select("row", "input", "label", "tools", message=messages)
+        .explode("message")
+        .select(
+            "row",
+            "input",
+            "label",
+            "tools",
+            role=pl.col("message").struct["role"],
+            content=pl.col("message").struct["content"].fill_null(""),
+            called=pl.col("message").struct["tool_calls"].is_not_null(),
+        )
     )

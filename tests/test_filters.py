@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from filters import FILTERS, PRESETS
+from filters import FILTERS, FIXES, PRESETS
 from pipeline.record import Message, Record
 from pipeline.stages.filter import Filter
+from pipeline.stages.fix import Fix
 from tests.doubles import run_rows
 from tests.test_filters_cases import GOOD, answer, asked, chat
 from tests.test_filters_cases_more import ALL
@@ -87,3 +88,26 @@ def test_the_evidence_names_rule_field_value_and_turn() -> None:
     record = chat("讲个笑话", "从前有座山。", "打开网页", "抱歉，我无法浏览互联网。")
     detail = json.loads(run_rows(Filter(), [record]).drops["detail"][0])
     assert detail == {"rule": "refusal", "field": "output", "value": "抱歉，我无法", "turn": 1}
+
+
+HOSTILE = [
+    *(
+        "1-" * 20_000,
+        "1 + " * 20_000 + "=",
+        "a:" * 20_000 + "a" * 20_000,
+        "9" * 50_000,
+        "9 " * 50_000,
+        "AB12 " * 10_000,
+    ),
+    *("<p>" * 20_000, "<ul><li>" * 5_000, "@a." * 20_000, "a@" * 20_000 + "b", "sk-" * 20_000, "1. x\n2. y\n" * 5_000),
+    *("```" * 20_000, "'" * 50_000, "(" * 50_000, "\n" * 50_000, "% of " * 10_000, "1.1.1.1." * 10_000, "，" * 50_000),
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:8]))
+def test_no_text_takes_more_than_linear_time(text: str) -> None:
+    """A pattern that backtracks over these would not come back within the lifetime of the test run."""
+    records = [asked("Go on.", text), asked(text, "Yes."), asked("Calculate this equation.", "7", input=text)]
+    everything = {name: {} for name in FILTERS if name not in ("language", "length")}
+    assert run_rows(Filter(rules=everything), records).hits
+    assert run_rows(Fix(fixes=tuple(FIXES)), records).kept.height == 3
