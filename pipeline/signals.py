@@ -146,25 +146,28 @@ def _with_scripts(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _with_lid(frame: pl.DataFrame) -> pl.DataFrame:
     """Fill in what the script left open, asking lid.176 once for all of those texts."""
-    shared = ["latin", *_SHARED]
-    asked = frame.with_row_index("at").filter(
-        pl.col("script").is_in(shared) & (pl.max_horizontal(shared) >= MIN_LETTERS)
+    script = pl.col("script")
+    frame = frame.with_row_index("at").with_columns(
+        confidence=pl.when(pl.col("language") != UNKNOWN).then("share").otherwise(0.0)
     )
-    languages, shares = frame["language"].to_list(), frame["share"].to_list()
-    known = frame["language"] != UNKNOWN
-    confidences = [share if sure else 0.0 for share, sure in zip(shares, known, strict=True)]
-    labels, scores = predict(asked["text"].to_list())
-    for at, script, label, score in zip(asked["at"], asked["script"], labels, scores, strict=True):
-        if score >= MIN_CONFIDENCE and label in _SHARED.get(script, {label} - _NOT_LATIN):
-            languages[at], confidences[at] = label, score
-    return pl.DataFrame(
-        {"language": languages, "confidence": confidences}, schema={"language": pl.String, "confidence": pl.Float64}
+    asked = frame.filter(
+        script.is_in(["latin", *_SHARED]) & (pl.max_horizontal("latin", *_SHARED) >= MIN_LETTERS)
+    ).select("at", "script", "text")
+    told = pl.concat([asked, lid.predict(_lid(), asked["text"])], how="horizontal")
+    label = pl.col("language")
+    fits = (script == "latin") & ~label.is_in(list(_NOT_LATIN))
+    for name, tags in _SHARED.items():
+        fits = fits | ((script == name) & label.is_in(list(tags)))
+    told = told.filter(fits & (pl.col("confidence") >= MIN_CONFIDENCE))
+    return (
+        frame.update(told.select("at", "language", "confidence"), on="at").sort("at").select("language", "confidence")
     )
 
 
 def predict(texts: Sequence[str]) -> tuple[list[str], list[float]]:
     """lid.176's best label for each text and its probability; no script statistics, no threshold."""
-    return lid.predict(_lid(), pl.Series(texts, dtype=pl.String)) if texts else ([], [])
+    told = lid.predict(_lid(), pl.Series(texts, dtype=pl.String))
+    return told["language"].to_list(), told["confidence"].to_list()
 
 
 def count_words(texts: pl.Series) -> pl.Series:

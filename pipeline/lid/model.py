@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 _MAGIC, _VERSION = 793712314, 12
 _HIERARCHICAL, _SUPERVISED = 1, 3
 _CENTROIDS = 256
+DIM = 16
+"""Length of the vectors: lid.176's, and a constant so that the compiler can unroll the loops over them."""
 _LABEL = "__label__"
 
 
@@ -21,6 +23,7 @@ class Arrays(NamedTuple):
         rows: input vectors, of the words and then of the character n-grams that were kept.
         words: sorted 64-bit hashes of the words, and at the same place in `word_rows` their rows.
         grams: n-gram bucket -> row, -1 where it was pruned.
+        kept: a bit for each bucket, lowest first: whether it was not.
         tree: output vectors of the inner nodes of the label tree.
         left: left child of each inner node; its right child is in `right`; labels are 0 to len(labels) - 1.
     """
@@ -29,6 +32,7 @@ class Arrays(NamedTuple):
     words: NDArray[np.uint64]
     word_rows: NDArray[np.int32]
     grams: NDArray[np.int32]
+    kept: NDArray[np.uint8]
     tree: NDArray[np.float32]
     left: NDArray[np.int32]
     right: NDArray[np.int32]
@@ -83,24 +87,25 @@ def read_model(path: Path) -> LanguageModel:
     magic, version = file.take("2i")
     dim, _, _, _, _, _, loss, kind, bucket, shortest, longest, _ = file.take("12i")
     file.take("d")
-    if (magic, version) != (_MAGIC, _VERSION) or (loss, kind) != (_HIERARCHICAL, _SUPERVISED):
-        raise ValueError(f"{path} is no fastText classifier of format {_VERSION} with a hierarchical softmax")
+    if (magic, version, dim) != (_MAGIC, _VERSION, DIM) or (loss, kind) != (_HIERARCHICAL, _SUPERVISED):
+        raise ValueError(f"{path} is no fastText classifier of format {_VERSION} like lid.176")
     size, word_count, label_count = file.take("3i")
     _, pruned = file.take("2q")
     names, counts = [], []
     for _ in range(size):
         names.append(file.text())
         counts.append(file.take("qb")[0])
-    kept = file.array(np.int32, 2 * max(0, pruned)).reshape(-1, 2)
+    index = file.array(np.int32, 2 * max(0, pruned)).reshape(-1, 2)
     rows = _matrix(file, dim)
     tree = _plain(file)
     grams = np.full(bucket, -1, np.int32)
-    grams[kept[:, 0]] = kept[:, 1] + word_count
+    grams[index[:, 0]] = index[:, 1] + word_count
     hashes = np.array([word_hash(name.encode()) for name in names[:word_count]], np.uint64)
     order = np.argsort(hashes)
     left, right = _tree(counts[word_count:])
     end = names.index("</s>") if "</s>" in names[:word_count] else -1
-    arrays = Arrays(rows, hashes[order], order.astype(np.int32), grams, tree, left, right)
+    bits = np.packbits(grams >= 0, bitorder="little")
+    arrays = Arrays(rows, hashes[order], order.astype(np.int32), grams, bits, tree, left, right)
     labels = tuple(name.removeprefix(_LABEL) for name in names[word_count : word_count + label_count])
     return LanguageModel(labels, shortest, longest, end, arrays)
 

@@ -8,15 +8,17 @@ import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.lid.model import Arrays, LanguageModel
+from pipeline.lid.model import DIM, Arrays, LanguageModel
 from pipeline.measures.characters import utf8
 
-_PART_ROWS = 4_096
+_PART_ROWS = 1_024
 _TOO_DEEP = 64
+_BUCKETS = 2_000_000
+"""fastText's default number of n-gram buckets."""
 
 
-def predict(model: LanguageModel, texts: pl.Series) -> tuple[list[str], list[float]]:
-    """The most probable language of each text, and its probability; what fastText says of the text as one line.
+def predict(model: LanguageModel, texts: pl.Series) -> pl.DataFrame:
+    """The most probable `language` of each text and its probability, `confidence`: what fastText says of it as a line.
 
     Args:
         texts: strings without nulls; any white space separates words.
@@ -24,8 +26,10 @@ def predict(model: LanguageModel, texts: pl.Series) -> tuple[list[str], list[flo
     parts = [texts.slice(at, _PART_ROWS) for at in range(0, len(texts), _PART_ROWS)]
     with ThreadPoolExecutor() as threads:
         found = list(threads.map(partial(_predicted, model), parts))
-    labels = [model.labels[label] for best, _ in found for label in best]
-    return labels, [min(1.0, float(share)) for _, shares in found for share in shares]
+    best = np.concatenate([np.empty(0, np.int32), *(part for part, _ in found)])
+    shares = np.concatenate([np.empty(0), *(part for _, part in found)])
+    labels = pl.Series(model.labels, dtype=pl.String)
+    return pl.DataFrame({"language": labels.gather(pl.Series(best)), "confidence": np.minimum(shares, 1.0)})
 
 
 def _predicted(model: LanguageModel, texts: pl.Series) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -49,7 +53,7 @@ def _predict(
     share: NDArray[np.float64],
 ) -> None:
     """Fill the best label and its probability for each text."""
-    hidden = np.empty(model.rows.shape[1], np.float32)
+    hidden = np.empty(DIM, np.float32)
     word = np.empty(room + 2, np.uint8)
     for i in range(len(offsets) - 1):
         hidden[:] = 0
@@ -81,7 +85,7 @@ def _is_space(byte: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _add(hidden: NDArray[np.float32], row: NDArray[np.float32]) -> None:
-    for k in range(len(hidden)):
+    for k in range(DIM):
         hidden[k] += row[k]
 
 
@@ -112,9 +116,11 @@ def _add_word(
                 gram = _mixed(gram, word[end])
                 end += 1
             if n >= shortest and not (n == 1 and (begin == 0 or end == size)):
-                row = model.grams[gram % buckets]
-                if row >= 0:
-                    _add(hidden, model.rows[row])
+                # By a constant, which the compiler turns into a multiplication; and most n-grams were pruned, which a
+                # table that fits the processor's cache tells.
+                bucket = gram % np.uint32(_BUCKETS) if buckets == _BUCKETS else gram % buckets
+                if model.kept[bucket >> 3] >> (bucket & 7) & 1:
+                    _add(hidden, model.rows[model.grams[bucket]])
                     count += 1
     return count
 
@@ -144,7 +150,7 @@ def _best_label(hidden: NDArray[np.float32], model: Arrays) -> tuple[int, float]
             continue
         inner = node - leaves
         dot = np.float32(0)
-        for k in range(len(hidden)):
+        for k in range(DIM):
             dot += hidden[k] * model.tree[inner, k]
         right = 1.0 / (1.0 + np.exp(-dot))
         nodes[waiting], scores[waiting] = model.right[inner], reached + np.log(right + 1e-5)
