@@ -1,5 +1,6 @@
 """Budgets against a clock: an even flow that may run into debt, and a count that no window exceeds."""
 
+import math
 from collections import deque
 
 _BURST_SECONDS = 1.0
@@ -56,7 +57,7 @@ class Window:
 
     def set(self, per_minute: float) -> None:
         """Count against another limit from now on."""
-        self._most = max(1, int(per_minute))
+        self._most = max(1, math.ceil(per_minute))  # of 2.5 a minute 3 in 72 s, so that no minute has more than 3
         self._seconds = 60.0 * self._most / per_minute * _MARGIN
 
     def wait(self, now: float) -> float:
