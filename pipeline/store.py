@@ -228,8 +228,3 @@ def stream(folder: Path, manifest: Mapping[str, Any], block_rows: int = GROUP_RO
 def drops(folder: Path) -> Iterator[pl.DataFrame]:
     """The drops of a stage directory, a frame of DROP_SCHEMA a shard."""
     return (pl.read_parquet(path) for path in sorted(folder.glob("drops-*.parquet")))
-
-
-def stage_folders(run_folder: Path) -> list[Path]:
-    """The finished stage directories of a run, in chain order."""
-    return sorted(p for p in run_folder.glob("[0-9][0-9]-*") if read_manifest(p) is not None)

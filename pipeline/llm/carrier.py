@@ -47,7 +47,6 @@ class Heard:
     Attributes:
         reached: the server was there and may have worked on it.
         told: the headers that say what the server allows, names in lower case.
-        seconds: duration of the attempt.
         cost: US dollars for a reply; None when the price is unknown.
         stored: to be awaited before the reply is shown to anyone, raises SeedmillError; None when it is durable, or
             no final outcome.
@@ -56,7 +55,6 @@ class Heard:
     verdict: Verdict
     reached: bool
     told: Mapping[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
     cost: float | None = None
     stored: Awaitable[None] | None = None
 
@@ -132,10 +130,10 @@ class LocalCarrier:
             answer = await self._wires[call.role].post(*wire_body(spec, call))
         except NoAnswer as reason:
             verdict = Again(why=str(reason), down=True, paid=reason.paid)
-            return Heard(verdict=verdict, reached=reason.paid, seconds=time.monotonic() - began)
+            return Heard(verdict=verdict, reached=reason.paid)
         seconds, told, found = time.monotonic() - began, _telling(answer), judge(spec, answer)
         if not isinstance(found, Reading):
-            return Heard(verdict=found, reached=True, told=told, seconds=seconds)
+            return Heard(verdict=found, reached=True, told=told)
         cost = cost_of(found, spec.price)
         end = Finished(
             body=answer.body,
@@ -147,7 +145,7 @@ class LocalCarrier:
             reserved=errand.reserved,
         )
         stored = self._durable(functools.partial(self._ledger.finish, call, spec.model, end))
-        return Heard(verdict=found, reached=True, told=told, seconds=seconds, cost=cost, stored=stored)
+        return Heard(verdict=found, reached=True, told=told, cost=cost, stored=stored)
 
     async def store(self, call: Call, model: str, end: Finished) -> None:
         """See Carrier.store."""
