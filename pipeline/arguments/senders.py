@@ -1,0 +1,31 @@
+"""Commands that talk to somebody else: the Hub, a Ray cluster, a run under way, a caller of the fake provider."""
+
+from pathlib import Path
+
+from pipeline.arguments.options import Commands, new_command, with_outputs, with_run_options
+
+
+def add(commands: Commands) -> None:
+    """Add them."""
+    publish = new_command(commands, "publish", "send:publish", "push a run's export to the Hugging Face Hub")
+    publish.add_argument("run", metavar="RUN")
+    publish.add_argument("--repo", metavar="USER/NAME", help="default: publish.repo of the recipe")
+    publish.add_argument("--public", action="store_true", help="create the dataset public; private otherwise")
+    publish.add_argument("--dry-run", action="store_true", help="print what would be uploaded")
+    publish.add_argument("--json", action="store_true", help="print the result as JSON")
+    with_outputs(publish)
+
+    submit = new_command(commands, "submit", "send:submit", "send a run to a Ray cluster as a job")
+    submit.add_argument("recipe", type=Path, metavar="RECIPE")
+    submit.add_argument("--job-server", required=True, metavar="URL", help="such as http://head:8265")
+    submit.add_argument("--no-wait", action="store_true", help="do not follow the job's log")
+    with_run_options(submit)
+
+    control = new_command(commands, "ctl", "send:control", "pause, resume or stop a run that is under way")
+    control.add_argument("run", metavar="RUN")
+    control.add_argument("action", choices=("pause", "resume", "stop"))
+    with_outputs(control)
+
+    fake = new_command(commands, "fake-provider", "send:fake_provider", "serve scripted replies on the OpenAI protocol")
+    fake.add_argument("--script", type=Path, metavar="FILE", help="default: the rehearsal script")
+    fake.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
