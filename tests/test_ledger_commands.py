@@ -15,7 +15,7 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.errors import SeedmillError
 from pipeline.llm import ledger_export, ledger_tools, prune
-from pipeline.llm.ledger import Ledger, Reader, ledger_facts
+from pipeline.llm.ledger import SHARDS, Ledger, Reader, ledger_facts
 from pipeline.llm.ledger_tools import Choice
 from tests.ledgers import COLUMNS, HOSTILE, Told, call_of, fill, make_run, rows_of
 
@@ -267,7 +267,7 @@ def test_prune_takes_what_it_said_and_leaves_the_rest_readable(tmp_path: Path, t
 
 def test_prune_never_runs_beside_a_writer(tmp_path: Path) -> None:
     fill(tmp_path, "a", range(8))
-    writer = Ledger(tmp_path, "busy", shards=[7])
+    writer = Ledger(tmp_path, "busy", shards=[SHARDS - 1])
     began = time.monotonic()
     with pytest.raises(SeedmillError, match="still in use by run 'busy'"):
         prune.prune(tmp_path, Choice(run="a"), patience=0.2)

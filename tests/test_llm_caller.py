@@ -20,7 +20,7 @@ from pipeline.llm.caller import Caller
 from pipeline.llm.carrier import Carrier, LocalCarrier
 from pipeline.llm.flight import Pauses
 from pipeline.llm.landings import Landings
-from pipeline.llm.ledger import Reader, ledger_facts, shard_of
+from pipeline.llm.ledger import SHARDS, Reader, ledger_facts, shard_of
 from pipeline.llm.mailbox import Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Reply, Request
@@ -404,11 +404,11 @@ def test_carriers_share_a_ledger_by_shards(open_caller: Open, tmp_path: Path) ->
     parts = []
     for index in range(2):
         script = Script(lambda seen: said(f"re: {seen.text}"))
-        carry = functools.partial(_carry, tmp_path, script, [s for s in range(8) if s % 2 == index])
+        carry = functools.partial(_carry, tmp_path, script, [s for s in range(SHARDS) if s % 2 == index])
         parts.append((open_caller(carry=carry)[0], script))
     for _ in range(2):
         calls = [compose(spec_of(), ask(n), "e") for n in range(30)]
-        got = [parts[shard_of(call.key, 8) % 2][0].send(call).result(10) for call in calls]
+        got = [parts[shard_of(call.key, SHARDS) % 2][0].send(call).result(10) for call in calls]
         assert [reply.text for reply in got] == [f"re: q{n}" for n in range(30)]
     assert sum(len(script.seen) for _, script in parts) == 30
 

@@ -19,6 +19,7 @@ from pipeline.llm.lease import Lease
 from pipeline.llm.ledger import SHARDS, Finished, Ledger, Reader, ledger_facts, read_calls, shard_count, shard_of
 from pipeline.llm.reading import read_reply
 from pipeline.llm.request import Request
+from pipeline.llm.schema import FORGET, INTEND, LOSE
 from pipeline.llm.shard import Write
 from tests.scripted import said, spec_of, until
 
@@ -241,7 +242,7 @@ def test_the_wait_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def _hold(folder: str, ready: Any) -> None:
-    held = Ledger(Path(folder), "killed", shards=[5])
+    held = Ledger(Path(folder), "killed", shards=[SHARDS - 1])
     ready.set()
     time.sleep(60)
     held.close()
@@ -278,3 +279,25 @@ def test_readers_in_many_threads(tmp_path: Path) -> None:
         thread.join()
     assert found == [True] * 4
     ledger.close()
+
+
+def test_a_call_given_up_and_begun_again_in_one_group_is_in_flight(tmp_path: Path) -> None:
+    """Rows of one kind go together, but never past another write about the same call."""
+    ledger = Ledger(tmp_path, "r")
+    call, other = (
+        call_of(0),
+        next(c for n in range(1, 99) if shard_of((c := call_of(n)).key, SHARDS) == shard_of(call_of(0).key, SHARDS)),
+    )
+    shard = ledger._shards[shard_of(call.key, SHARDS)]
+    told: list[SeedmillError | None] = []
+    row = (call.key, "r", "e", "default", 0.0, None, "[]")
+    lost = (call.key, "r", "e", "default", 0.0, "hung", call.key, None)
+    begun, over = (
+        Write(call.key, ((INTEND, row),), told.append),
+        Write(call.key, ((LOSE, lost), (FORGET, (call.key,))), told.append),
+    )
+    beside = Write(other.key, ((INTEND, (other.key, *row[1:])),), told.append)
+    shard.commit([begun, over, beside, begun])
+    assert told == [None] * 4
+    ledger.close()
+    assert ledger_facts(tmp_path) == {"calls": 0, "intents": 2, "lost": 1}

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import uvloop
 
 from pipeline.errors import UsageError
 from pipeline.llm import thin
@@ -131,7 +132,7 @@ def ask(play: Play, times: int = 1, **settings: Any) -> tuple[list[Answer | NoAn
             finally:
                 await wire.close()
 
-    return asyncio.run(run())
+    return uvloop.run(run())
 
 
 def target(heard: Heard) -> tuple[str, list[tuple[str, str]]]:
@@ -168,7 +169,7 @@ def test_both_transports_send_the_same(query: str, key: str | None, extra: dict[
                 await wire.close()
         return raw.heard
 
-    ours, theirs = asyncio.run(run())
+    ours, theirs = uvloop.run(run())
     assert ours.body == theirs.body
     assert b"\\ud83d" not in ours.body
     assert target(ours) == target(theirs)
@@ -306,7 +307,7 @@ def test_a_server_that_hung_up_on_a_resting_connection_costs_nothing(monkeypatch
         return raw
 
     for farewell in (b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"):
-        raw = asyncio.run(run(0.02, farewell))
+        raw = uvloop.run(run(0.02, farewell))
         assert [heard.connection for heard in raw.heard] == [1, 2, 3]
 
 
@@ -319,7 +320,7 @@ def test_a_connection_is_not_used_after_the_time_that_its_server_promises() -> N
             await wire.close()
         return raw
 
-    assert asyncio.run(run()).connections == 2
+    assert uvloop.run(run()).connections == 2
 
 
 def test_connections_are_shared_by_many_and_closed_in_the_end() -> None:
@@ -343,7 +344,7 @@ def test_connections_are_shared_by_many_and_closed_in_the_end() -> None:
             left = sum(task.get_coro().__qualname__ == "Raw.serve" for task in asyncio.all_tasks())  # type: ignore[union-attr]
         return raw, left
 
-    raw, left = asyncio.run(run())
+    raw, left = uvloop.run(run())
     assert len(raw.heard) == 200
     assert raw.connections <= 8
     assert left == 0
@@ -377,7 +378,7 @@ def test_a_connection_nobody_waits_for_any_more_is_closed(end: Literal["timeout"
             await wire.close()
         return raw
 
-    assert asyncio.run(run()).connections == 2
+    assert uvloop.run(run()).connections == 2
 
 
 def test_the_timeout_holds_for_each_attempt_over_a_kept_connection() -> None:
@@ -395,7 +396,7 @@ def test_the_timeout_holds_for_each_attempt_over_a_kept_connection() -> None:
             assert raw.connections == 1
         return [isinstance(answer, Answer) for answer in answers]
 
-    assert asyncio.run(run()) == [True, True, True, False]
+    assert uvloop.run(run()) == [True, True, True, False]
 
 
 @pytest.mark.parametrize("value", ["sk-with-a-break\n", "two\r\nX-Forged: 1"])
@@ -404,7 +405,7 @@ def test_a_key_with_a_line_break_is_a_sentence_that_does_not_repeat_it(
 ) -> None:
     monkeypatch.setenv("WIRE_KEY", value)
     with pytest.raises(UsageError, match="'Authorization' holds a line break") as caught:
-        asyncio.run(ThinWire(spec_of(base_url="http://127.0.0.1:9/v1", api_key_env="WIRE_KEY")).post(PATH, b"{}"))
+        uvloop.run(ThinWire(spec_of(base_url="http://127.0.0.1:9/v1", api_key_env="WIRE_KEY")).post(PATH, b"{}"))
     assert value.strip() not in f"{caught.value} {caught.value.hint}"
 
 
@@ -418,7 +419,7 @@ def test_a_key_that_changes_is_sent_as_it_is_at_that_time(monkeypatch: pytest.Mo
             await wire.close()
         return raw
 
-    heard = asyncio.run(run()).heard
+    heard = uvloop.run(run()).heard
     assert [one.headers["authorization"] for one in heard] == ["Bearer one-key", "Bearer another-key"]
 
 
@@ -463,12 +464,12 @@ def test_tls_with_a_trusted_server_and_not_with_a_stranger(certificate: Path, mo
 
     for transport in ("thin", "sdk"):
         monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-        stranger, _ = asyncio.run(run(transport))
+        stranger, _ = uvloop.run(run(transport))
         assert isinstance(stranger, NoAnswer)
         assert not stranger.paid
         assert "certificate" in str(stranger).lower()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        answer, connections = asyncio.run(run(transport))
+        answer, connections = uvloop.run(run(transport))
         assert isinstance(answer, Answer)
         assert connections == 1
 

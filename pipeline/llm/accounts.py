@@ -131,7 +131,7 @@ def reconcile(
         for path in _shards(folder):
             with _writing(path) as database:
                 if stated:  # first, for a sum that is counted twice after a crash is better than one that is forgotten
-                    database.execute(SPEND, (run, *[RECONCILED] * 3, *[0] * 4, stated, 0, 0.0, 0))
+                    SPEND.run(database, [(run, *[RECONCILED] * 3, *[0] * 4, stated, 0, 0.0, 0)])
                     stated = 0.0
                 _resolve(database, run, keep=paid == "all")
 
@@ -141,8 +141,7 @@ def _resolve(database: sqlite3.Connection, run: str, *, keep: bool) -> None:
         lost = database.execute(
             "SELECT entry, role, total(reserved) FROM lost WHERE run = ? AND NOT resolved GROUP BY entry, role", (run,)
         ).fetchall()
-        for entry, role, sum_ in lost:
-            database.execute(SPEND, (run, entry, role, RECONCILED, *[0] * 4, sum_, 0, 0.0, 0))
+        SPEND.run(database, [(run, *who, RECONCILED, *[0] * 4, sum_, 0, 0.0, 0) for *who, sum_ in lost])
         database.execute("UPDATE spending SET cost = cost + at_most WHERE run = ?", (run,))
     database.execute("UPDATE spending SET unknown = 0, at_most = 0.0, unbounded = 0 WHERE run = ?", (run,))
     database.execute("UPDATE lost SET resolved = 1 WHERE run = ?", (run,))

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import uvloop
+
 from pipeline.errors import SeedmillError, UsageError
 from pipeline.llm.accounts import account
 from pipeline.llm.batch.book import is_kept
@@ -73,7 +75,8 @@ class Caller:
         self._meter, self._reader = Meter(), Reader(ledger)
         self._folder, self._run, self.purse = ledger, run, Purse()
         self.noticeboard = Noticeboard()
-        self._loop = asyncio.new_event_loop()
+
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._post = Mailbox(self._loop).post
         try:
             if carry is None:

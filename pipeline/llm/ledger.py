@@ -18,13 +18,14 @@ from pipeline.errors import SeedmillError
 from pipeline.llm.body import Call
 from pipeline.llm.lease import Lease
 from pipeline.llm.reading import Reading, read_stored
-from pipeline.llm.schema import CALL_FIELDS, FINISH, INTEND, LOSE, SPEND
+from pipeline.llm.schema import CALL_FIELDS, FINISH, FORGET, INTEND, LOSE, SPEND
 from pipeline.llm.scribe import Scribe
-from pipeline.llm.shard import Shard, Write
+from pipeline.llm.shard import Shard, Statement, Write
 
-SHARDS = 8
+SHARDS = 4
+"""Of a new ledger: as many as there are writers at most (engine/calls_on_ray.py); more would only flush more often."""
 
-_SCRIBES = 4
+_SCRIBES = 2
 """Writing threads; see Scribe for why there are fewer than shards."""
 
 Done = Callable[[SeedmillError | None], None]
@@ -226,13 +227,13 @@ class Ledger:
         self._shards.clear()
         self._lease.release()
 
-    def _ended(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> list[tuple[str, Sequence[Any]]]:
+    def _ended(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> list[Statement]:
         rows = [(call.key, self._run, call.entry, call.role, time.time(), why, call.key, reserved) for why in lost]
-        return [*((LOSE, row) for row in rows), ("DELETE FROM intents WHERE key = ?", (call.key,))]
+        return [*((LOSE, row) for row in rows), (FORGET, (call.key,))]
 
-    def _put(self, call: Call, statements: list[tuple[str, Sequence[Any]]], done: Done) -> None:
+    def _put(self, call: Call, statements: list[Statement], done: Done) -> None:
         index = shard_of(call.key, self.shards)
-        self._scribes[index % len(self._scribes)].put(self._shards[index], Write(tuple(statements), done))
+        self._scribes[index % len(self._scribes)].put(self._shards[index], Write(call.key, tuple(statements), done))
 
 
 def _settled_shape(folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.llm.request import OutcomeKind, Reply
@@ -13,14 +13,18 @@ _FILTERED = {"content_filter", "sensitive"}
 _INTERRUPTED = {"network_error", "insufficient_system_resource", "error", "abort", "cancelled"}
 """Finish reasons of a reply that is not whole through the server's fault (Zhipu, DeepSeek, vLLM): asked again."""
 
-_USAGE: dict[str, tuple[str, ...]] = {
-    "prompt_tokens": ("prompt_tokens",),
-    "completion_tokens": ("completion_tokens",),
-    "cached_tokens": ("prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cached_tokens"),
-    "reasoning_tokens": ("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
-}
-"""Where a reply's `usage` tells what; the first that is there counts. Cached tokens: OpenAI, Azure, vLLM, llama.cpp,
-DashScope, Zhipu and newer DeepSeek; DeepSeek; Moonshot. Ollama and LM Studio tell none."""
+_USAGE: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("prompt_tokens", (("prompt_tokens", ""),)),
+    ("completion_tokens", (("completion_tokens", ""),)),
+    (
+        "cached_tokens",
+        (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens", ""), ("cached_tokens", "")),
+    ),
+    ("reasoning_tokens", (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens", ""))),
+)
+"""Where a reply's `usage` tells what (a name, or one within another); the first that is there counts. Cached tokens:
+OpenAI, Azure, vLLM, llama.cpp, DashScope, Zhipu and newer DeepSeek; DeepSeek; Moonshot. Ollama and LM Studio tell
+none."""
 
 _LONE_CLOSING = re.compile(r"</think>[ \t]*(?=\n|\Z)")
 
@@ -83,9 +87,8 @@ def read_reply(body: str) -> Reading:
     if not isinstance(data, dict) or not isinstance(data.get("choices"), list) or not data["choices"]:
         raise Broken("a body without choices")
     model = str(data.get("model") or "")
-    first, *others = (_choice(choice, model) for choice in _in_order(data["choices"]))
-    usage: dict[str, Any] = dict(_usage(data.get("usage")))
-    return replace(first, others=tuple(others), **usage)
+    first, *others = _in_order(data["choices"])
+    return _choice(first, model, others=tuple([_choice(c, model) for c in others]), **_usage(data.get("usage")))
 
 
 def _in_order(choices: list[Any]) -> list[Any]:
@@ -95,8 +98,8 @@ def _in_order(choices: list[Any]) -> list[Any]:
     return choices
 
 
-def _choice(choice: Any, model: str) -> Reading:
-    """One sample, without the usage that it shares with the others."""
+def _choice(choice: Any, model: str, **shared: Any) -> Reading:
+    """One sample; `shared` are the fields of a Reading that only the first one has."""
     if not isinstance(choice, dict) or (not isinstance(choice.get("message"), dict) and "text" not in choice):
         raise Broken("a choice without a message")
     finish = choice.get("finish_reason") or "stop"
@@ -110,7 +113,13 @@ def _choice(choice: Any, model: str) -> Reading:
         text, thinking = _clean(choice["text"] or ""), None
     logprobs = _logprobs(choice.get("logprobs"))
     return Reading(
-        text=text, thinking=thinking, finish_reason=str(finish), outcome=outcome, model=model, logprobs=logprobs
+        text=text,
+        thinking=thinking,
+        finish_reason=str(finish),
+        outcome=outcome,
+        model=model,
+        logprobs=logprobs,
+        **shared,
     )
 
 
@@ -173,20 +182,18 @@ def _clean(text: Any) -> str:
 
 
 def _usage(usage: Any) -> dict[str, int]:
-    usage = usage if isinstance(usage, dict) else {}
+    if not isinstance(usage, dict):
+        return {}
     counts = {}
-    for name, places in _USAGE.items():
-        found = next((value for place in places if (value := _at(usage, place)) is not None), 0)
-        counts[name] = found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else 0
+    for name, places in _USAGE:
+        for outer, inner in places:
+            found = usage.get(outer)
+            if inner:
+                found = found.get(inner) if isinstance(found, dict) else None
+            if found is not None:
+                counts[name] = found if type(found) is int and found >= 0 else 0
+                break
     return counts
-
-
-def _at(usage: dict[str, Any], place: str) -> Any:
-    outer, _, inner = place.partition(".")
-    found = usage.get(outer)
-    if not inner:
-        return found
-    return found.get(inner) if isinstance(found, dict) else None
 
 
 def error_message(body: str) -> str:

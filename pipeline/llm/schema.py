@@ -1,6 +1,9 @@
 """The tables of a ledger's shard, and how an older shard gets them."""
 
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 VERSION = 2
 
@@ -64,17 +67,55 @@ DELETE FROM intents;
 """
 """What becomes of calls in flight when their process has died."""
 
-INTEND = "INSERT OR REPLACE INTO intents VALUES (?,?,?,?,?,?,?)"
 
-FINISH = f"INSERT INTO calls VALUES ({','.join('?' * len(CALL_FIELDS))})"
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A statement over some rows at once. What costs is to step through a statement, not through its rows: sqlite3
+    lets other threads run at each step, and each time has to wait for its turn again.
 
-LOSE = "INSERT INTO lost VALUES (?,?,?,?,?,?,coalesce((SELECT reserved FROM intents WHERE key = ?),?),0)"
+    Attributes:
+        row: the placeholders of one row.
+        head, tail: what stands before the rows and after them.
+    """
 
-SPEND = (
-    f"INSERT INTO spending VALUES ({','.join('?' * (len(SPENDING_KEY) + len(SPENDING_SUMS)))}) "
-    f"ON CONFLICT ({', '.join(SPENDING_KEY)}) DO UPDATE SET "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in SPENDING_SUMS)
+    head: str
+    row: str
+    tail: str = ""
+
+    def run(self, database: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Execute it for all rows, in their order; a few sizes only, so that each is compiled once."""
+        start = 0
+        for size in _SIZES:
+            while len(rows) - start >= size:
+                some = rows[start : start + size]
+                text = self.head + ",".join([self.row] * size) + self.tail
+                database.execute(text, [value for row in some for value in row])
+                start += size
+
+
+def _places(count: int) -> str:
+    return f"({','.join('?' * count)})"
+
+
+_SIZES = (64, 16, 4, 1)
+
+INTEND = Many("INSERT OR REPLACE INTO intents VALUES ", _places(7))
+
+FINISH = Many("INSERT INTO calls VALUES ", _places(len(CALL_FIELDS)))
+
+SPEND = Many(
+    "INSERT INTO spending VALUES ",
+    _places(len(SPENDING_KEY) + len(SPENDING_SUMS)),
+    f" ON CONFLICT ({', '.join(SPENDING_KEY)}) DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in SPENDING_SUMS),
 )
+
+LOSE = Many("INSERT INTO lost VALUES ", "(?,?,?,?,?,?,coalesce((SELECT reserved FROM intents WHERE key = ?),?),0)")
+
+FORGET = Many("DELETE FROM intents WHERE key IN (", "?", ")")
+
+ORDER = (INTEND, FINISH, SPEND, LOSE, FORGET)
+"""In which statements about different calls may run, whatever order they came in."""
 
 
 def bring_up_to_date(database: sqlite3.Connection, version: int) -> None:

@@ -4,22 +4,24 @@ import contextlib
 import errno
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SeedmillError
 from pipeline.llm.call_index import INDEX
-from pipeline.llm.schema import GIVE_UP, VERSION, bring_up_to_date
+from pipeline.llm.schema import GIVE_UP, ORDER, VERSION, Many, bring_up_to_date
 
-Statement = tuple[str, Sequence[Any]]
+Statement = tuple[Many, Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Statements that belong into one transaction, and whom to tell when it is durable (None) or impossible (why)."""
+    """What is written about one call, in the order of ORDER, and whom to tell when it is durable (None) or impossible
+    (why)."""
 
+    key: str
     statements: tuple[Statement, ...]
     done: Callable[[SeedmillError | None], None]
 
@@ -68,9 +70,9 @@ class Shard:
         if self._broken is None:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                for write in group:
-                    for sql, values in write.statements:
-                        self._db.execute(sql, values)
+                for some in _of_different_calls(group):
+                    for kind in ORDER:
+                        kind.run(self._db, [v for write in some for k, v in write.statements if k is kind])
                 self._db.execute("COMMIT")
             except (sqlite3.Error, OSError) as error:
                 self._broken = write_error(self._path, error)
@@ -82,6 +84,17 @@ class Shard:
         with contextlib.suppress(sqlite3.Error):
             if self._db.in_transaction:  # a full disk, for one, has rolled back by itself
                 self._db.execute("ROLLBACK")
+
+
+def _of_different_calls(group: Sequence[Write]) -> Iterator[Sequence[Write]]:
+    """The writes in order, cut before each that is about a call of the piece: it may be given up and begun again."""
+    piece: dict[str, Write] = {}
+    for write in group:
+        if write.key in piece:
+            yield list(piece.values())
+            piece = {}
+        piece[write.key] = write
+    yield list(piece.values())
 
 
 def write_error(path: Path, error: Exception) -> SeedmillError:

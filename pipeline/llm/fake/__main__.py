@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from pipeline.errors import SeedmillError
 from pipeline.llm.fake.provider import port_taken
 from pipeline.llm.fake.script import Script, load_script
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         script = load_script(arguments.script)
-        asyncio.run(_play(script, arguments.port, arguments.port_file))
+        uvloop.run(_play(script, arguments.port, arguments.port_file))
     except SeedmillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

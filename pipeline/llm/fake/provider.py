@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import uvloop
+
 from pipeline.errors import ModelError, UsageError
 from pipeline.llm.fake.script import Script, load_script, parse_script
 from pipeline.llm.fake.server import HOST, start
@@ -101,9 +103,7 @@ class FakeProvider:
 
     def _start_thread(self) -> None:
         ready = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._play(ready)), daemon=True, name="fake provider"
-        )
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._play(ready)), daemon=True, name="fake provider")
         self._thread.start()
         ready.wait(_PATIENCE)
         if self._error is not None:
