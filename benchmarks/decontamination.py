@@ -4,32 +4,34 @@ Run: REAL_DATA=folder python benchmarks/decontamination.py [--plants 300] [--see
 Each kind (verbatim; one word in ten replaced, deleted or inserted; other case, width, punctuation and line breaks) is
 planted apart, in equal parts from each benchmark, with an unrelated answer. The rule's constants were chosen on the
 plants of even number; what counts is recall on those of odd number. allenai/decon publishes 34 us a document for its
-compiled program on other documents. datatrove's n-gram decontamination is run beside it when it is installed.
+compiled program on other documents. datatrove's n-gram decontamination runs beside it from an environment of its own
+(`make peers`, or PEERS_PYTHON=its python), else it is named as skipped.
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import random
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from pipeline.contamination.items import items_of
+from pipeline.contamination.items import Item, items_of
 from pipeline.formats.columns import frame_of
 from pipeline.record import Message, Record
 from pipeline.stages.decontaminate import Decontaminate
 
 BENCHMARKS = ("gsm8k_test", "mt_bench", "self_instruct_252", "vicuna")
+ROOT = Path(__file__).parent.parent
+Row = dict[str, str]
 Edit = Callable[[str, random.Random], str]
 
 
@@ -71,18 +73,21 @@ def plants(count: int, rng: random.Random) -> list[tuple[str, int, str]]:
     """(benchmark, line, question), in equal parts; of a conversation one turn."""
     found = []
     for name in BENCHMARKS:
-        items = [item for item in items_of(folder() / f"bench_{name}.jsonl") if hasattr(item, "questions")]
+        items = [item for item in items_of(folder() / f"bench_{name}.jsonl") if isinstance(item, Item)]
         for item in rng.sample(items, count // len(BENCHMARKS)):
             found.append((name, item.line, rng.choice(item.questions)))
     return found
 
 
-def frame(rows: Sequence[dict[str, str]]) -> pl.DataFrame:
+def frame(rows: Sequence[Row]) -> pl.DataFrame:
     return frame_of(
         [
             Record(
                 id=str(number),
-                messages=(Message(role="user", content=r["instruction"]), Message(role="assistant", content=r["output"])),
+                messages=(
+                    Message(role="user", content=r["instruction"]),
+                    Message(role="assistant", content=r["output"]),
+                ),
                 input=r["input"] or None,
             )
             for number, r in enumerate(rows)
@@ -100,31 +105,55 @@ def hits(stage: Decontaminate, rows: pl.DataFrame) -> dict[str, set[tuple[str, i
     return found
 
 
-def recall(stage: Decontaminate, rows: list[dict[str, str]], edit: Edit, count: int, seeds: int) -> None:
-    """Plant into the rows and print what is found, by half and by benchmark."""
-    planted, found = Counter[Any](), Counter[Any]()
+def planted(rows: Sequence[Row], edit: Edit, count: int, seed: int) -> tuple[list[tuple[str, int, str]], list[Row]]:
+    """Plants, and the rows they make: each has the answer of some other row."""
+    rng = random.Random(seed)
+    chosen = plants(count, rng)
+    answers = rng.sample(range(len(rows)), len(chosen))
+    return chosen, [
+        {"instruction": edit(question, rng), "input": "", "output": rows[i]["output"]}
+        for i, (*_, question) in zip(answers, chosen, strict=True)
+    ]
+
+
+def recall(stage: Decontaminate, rows: list[Row], kind: str, edit: Edit, count: int, seeds: int) -> None:
+    """Print what is found of the plants (by their own item), by half and by benchmark; the first lot among all rows."""
+    total, found = Counter[str](), Counter[str]()
     for seed in range(seeds):
-        rng = random.Random(seed)
-        chosen = plants(count, rng)
-        at = sorted(rng.sample(range(len(rows)), len(chosen)))
-        held = [{"instruction": edit(q, rng), "input": "", "output": rows[i]["output"]} for i, (*_, q) in zip(at, chosen, strict=True)]
+        chosen, held = planted(rows, edit, count, seed)
         told = hits(stage, frame(held) if seed else frame([*rows, *held]))
         shift = 0 if seed else len(rows)
         for number, (name, line, _) in enumerate(chosen):
             for key in ("all", name, f"half {number % 2}"):
-                planted[key] += 1
+                total[key] += 1
                 found[key] += (name, line) in told.get(str(number + shift), ())
-    cells = [f"{found[key] / planted[key]:7.1%}" for key in ("all", "half 0", "half 1", *BENCHMARKS)]
-    print(f"| {edit.__name__ if edit.__name__ != 'edit' else 'edited':<9} | " + " | ".join(cells) + " |")
+    cells = [f"{found[key] / total[key]:.1%}".rjust(13) for key in ("all", "half 0", "half 1", *BENCHMARKS)]
+    print(f"| {kind:<8} | " + " | ".join(cells) + " |")
 
 
-def datatrove(rows: list[dict[str, str]], chosen: Sequence[str]) -> str:
-    """Its n-gram decontamination at its defaults, on the same texts; or why it was not run."""
-    try:
-        version = importlib.metadata.version("datatrove")
-    except importlib.metadata.PackageNotFoundError:
-        return "skipped: datatrove (not installed; its decontamination also needs lighteval, which brings torch)"
-    return f"datatrove {version} is installed, but its index is built from lighteval's tasks, not from files: not run"
+def datatrove(rows: list[Row], kinds: dict[str, Edit], count: int) -> None:
+    """Print what the peer finds of the first lot of plants and of the rows themselves, and how long it takes."""
+    python = os.environ.get("PEERS_PYTHON") or str(ROOT / ".venv-peers" / "bin" / "python")
+    if not Path(python).exists():
+        print("skipped: datatrove (not installed: run make peers, or set PEERS_PYTHON)")
+        return
+    texts = {"rows": rows} | {kind: planted(rows, edit, count, 0)[1] for kind, edit in kinds.items()}
+    joined = {kind: ["\n".join(filter(None, row.values())) for row in held] for kind, held in texts.items()}
+    items = [item for name in BENCHMARKS for item in items_of(folder() / f"bench_{name}.jsonl")]
+    known = [text for item in items if isinstance(item, Item) for text in (*item.questions, *item.answers)]
+    with tempfile.TemporaryDirectory() as scratch:
+        source, target = Path(scratch) / "given.json", Path(scratch) / "found.json"
+        source.write_text(json.dumps({"known": known, "texts": joined}), encoding="utf-8")
+        script = str(ROOT / "benchmarks" / "peers" / "datatrove_decontamination.py")
+        done = subprocess.run([python, script, str(source), str(target)], capture_output=True, text=True, cwd=scratch)
+        if done.returncode:
+            print(f"skipped: datatrove ({(done.stderr.strip().splitlines() or ['no message'])[-1]})")
+            return
+        told = json.loads(target.read_text(encoding="utf-8"))
+    rate = 1e6 * told["seconds"] / sum(map(len, joined.values()))
+    found = ", ".join(f"{sum(hit) / len(hit):.1%} of {kind}" for kind, hit in told["found"].items() if kind != "rows")
+    print(f"datatrove {told['version']}, 12 words: {found} plants; {rate:.0f} us a row (one run)")
+    print(f"  drops {sum(told['found']['rows'])} of the {len(rows):,} rows")
 
 
 def main() -> None:
@@ -132,7 +161,7 @@ def main() -> None:
     parser.add_argument("--plants", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    rows: list[dict[str, str]] = json.loads((folder() / "alpaca_data.json").read_text(encoding="utf-8"))
+    rows: list[Row] = json.loads((folder() / "alpaca_data.json").read_text(encoding="utf-8"))
     stage = Decontaminate(against=tuple(str(folder() / f"bench_{name}.jsonl") for name in BENCHMARKS))
     whole = frame(rows)
     stage.on_block(whole[:100])  # load the compiled code and the index
@@ -142,19 +171,24 @@ def main() -> None:
         outcome, _counts = stage.on_block(whole)
         seconds.append(time.perf_counter() - began)
         busy.append(time.process_time() - worked)
-    micro = [1e6 * statistics.median(times) / len(rows) for times in (seconds, busy)]
-    print(f"{len(rows):,} rows against {len(BENCHMARKS)} benchmarks: {micro[0]:.1f} us a row ({micro[1]:.1f} us of processor time)")
+    wall, cpu = (1e6 * statistics.median(times) / len(rows) for times in (seconds, busy))
+    print(
+        f"{len(rows):,} rows against {len(BENCHMARKS)} benchmarks: {wall:.1f} us a row, {cpu:.1f} us of processor time"
+    )
     print(f"dropped of them: {outcome.drops.height} ({outcome.drops.height / len(rows):.4%})")
     for detail in outcome.drops["detail"]:
         told = json.loads(detail)
         print(f"  {told['benchmark']}:{told['line']} {told['part']}, share {told['share']}: {told['matched'][:80]!r}")
     words = [word for row in rows[::20] for word in row["instruction"].split()]
-    print(f"\n{options.plants} plants, {options.seeds} seeds, found by their item:\n")
-    print("| kind      |     all | chosen on | reported | " + " | ".join(BENCHMARKS) + " |")
-    for edit in (verbatim, edited(words), dressed):
-        recall(stage, rows, edit, options.plants, options.seeds)
-    print("\n" + datatrove(rows, ()))
-    print(f"python {sys.version.split()[0]}, polars {pl.__version__}; {os.cpu_count()} processors; medians of 3")
+    kinds: dict[str, Edit] = {"verbatim": verbatim, "edited": edited(words), "dressed": dressed}
+    print(f"\n{options.plants} plants, {options.seeds} times, found by their item:\n")
+    columns = ("all", "chosen on", "reported", *(name.replace("_", " ")[:13] for name in BENCHMARKS))
+    print("| kind     | " + " | ".join(column.rjust(13) for column in columns) + " |")
+    for kind, edit in kinds.items():
+        recall(stage, rows, kind, edit, options.plants, options.seeds)
+    print()
+    datatrove(rows, kinds, options.plants)
+    print(f"python {sys.version.split()[0]}, polars {pl.__version__}; {os.cpu_count()} processors; ours: medians of 3")
 
 
 if __name__ == "__main__":

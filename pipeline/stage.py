@@ -105,7 +105,7 @@ class Outcome:
 
 
 def added(tables: Iterable[Tables]) -> dict[str, dict[str, dict[str, int]]]:
-    """All tables as one set of tables, equal cells added up, rows and columns in the order of their first appearance."""
+    """All tables as one set of tables: equal cells added up, rows and columns in the order in which they come."""
     total: dict[str, dict[str, dict[str, int]]] = {}
     for some in tables:
         for name, rows in some.items():

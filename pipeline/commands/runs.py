@@ -137,7 +137,7 @@ def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = Fals
     """The end of a run for people: the funnel, three rows, the calls, the money (all of it if `whole`), the files."""
     facts = read_run(folder)
     found = funnel.steps(facts)
-    parts = ["", funnel.as_text(found), "", *([told, ""] if (told := tables.as_text(found)) else [])]
+    parts = ["", funnel.as_text(found), "", *([counted, ""] if (counted := tables.as_text(found)) else [])]
     last = folder / facts["entries"][len(found) - 1]["folder"]
     for item in rows.read_rows(last, drops=False, limit=3):
         parts += [rows.as_text(item["record"]), ""]

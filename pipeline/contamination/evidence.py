@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from pipeline.contamination.index import Index
@@ -117,8 +116,3 @@ def _alone(texts: Texts, number: int, place: str) -> str:
     if after < len(texts) and texts.place[after] == place and texts.rows[after] == texts.rows[number]:
         return str(texts.text[after])
     return ""
-
-
-def numbered(told: dict[int, dict[str, Any]]) -> pl.Series:
-    """The records' numbers, in order."""
-    return pl.Series(sorted(told), dtype=pl.UInt32)

@@ -128,15 +128,16 @@ def whole_hash(tokens: NDArray[np.uint64], begin: int, end: int, key: tuple[np.u
     v = sip_begin(key[0], key[1])
     for k in range(begin, end):
         v = sip_add(v, tokens[k])
-    return sip_end(v, end - begin)
+    value: np.uint64 = sip_end(v, end - begin)
+    return value
 
 
 @njit(cache=True, nogil=True)
 def _is_monotonous(tokens: NDArray[np.uint64], at: int) -> bool:
+    others = 0
     for k in range(at + 2, at + GRAM):
-        if tokens[k] != tokens[at] and tokens[k] != tokens[at + 1]:
-            return False
-    return True
+        others += tokens[k] != tokens[at] and tokens[k] != tokens[at + 1]
+    return others == 0
 
 
 @njit(cache=True, nogil=True)

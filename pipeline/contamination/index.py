@@ -128,7 +128,7 @@ def build_index(benchmarks: Sequence[Benchmark], parts: Parts, short: int) -> In
 
 def _wanted(benchmark: Benchmark, parts: Parts) -> NDArray[np.bool_]:
     every = np.ones(len(benchmark.items), np.bool_)
-    return every if parts == "both" else benchmark.answers == (parts == "answer")
+    return every if parts == "both" else benchmark.answers if parts == "answer" else ~benchmark.answers
 
 
 def _file_of(benchmarks: Sequence[Benchmark], chosen: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -151,7 +151,8 @@ def _covers(tokens: int) -> NDArray[np.int64]:
     at = places(tokens, is_gapped(tokens))
     if not len(at):
         return np.empty(0, np.int64)
-    return at[:, 0] * 64 + (1 << (at - at[:, :1])).sum(axis=1)
+    bits: NDArray[np.int64] = (1 << (at - at[:, :1])).sum(axis=1)
+    return at[:, 0] * 64 + bits
 
 
 def _nth(hashes: NDArray[np.uint64], texts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -165,9 +166,7 @@ def _nth(hashes: NDArray[np.uint64], texts: NDArray[np.int64]) -> NDArray[np.int
     return nth
 
 
-def _is_template(
-    hashes: NDArray[np.uint64], texts: NDArray[np.int64], origin: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _is_template(hashes: NDArray[np.uint64], texts: NDArray[np.int64], origin: NDArray[np.int64]) -> NDArray[np.bool_]:
     """For each posting, whether more than TEMPLATE_ITEMS items of its file have its hash."""
     bench, file, item = origin
     order = np.lexsort((item, file, bench, hashes))

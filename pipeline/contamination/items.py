@@ -11,7 +11,7 @@ from pipeline.errors import DataError
 from pipeline.formats import recognised
 from pipeline.formats.elements import Row, Unreadable
 from pipeline.formats.files import rows
-from pipeline.formats.shape import Bad
+from pipeline.formats.shape import Bad, wrong_type
 from pipeline.record import Message, joined
 
 QUESTIONS = ("question", "turns", "prompt", "instruction", "problem", "query", "goal", "ctx", "sentence", "text")
@@ -54,7 +54,7 @@ class Columns:
     answer: tuple[str, ...] = ()
 
 
-def items_of(path: Path, columns: Columns = Columns()) -> Iterator[Item | Unreadable]:  # noqa: B008 (it is frozen)
+def items_of(path: Path, columns: Columns = Columns()) -> Iterator[Item | Unreadable]:
     """The items of a file in order, and what of it could not be read.
 
     A file of JSON or parquet is read by the columns named, else by the format its keys speak for (Alpaca, ShareGPT,
@@ -62,27 +62,37 @@ def items_of(path: Path, columns: Columns = Columns()) -> Iterator[Item | Unread
     columns in its first line. Of any other text each line is a question.
 
     Raises:
-        DataError: the file cannot be read as a whole, or has none of the columns.
+        DataError: the file cannot be read as a whole, or its first row has none of the columns.
     """
-    for row in _rows(path):
+    seen = False
+    for row in _rows(path, columns):
         if isinstance(row, Unreadable):
             yield row
-        elif isinstance(row.value, str):
-            yield Item(row.line, None, (row.value,), ())
-        elif isinstance(row.value, dict):
-            try:
-                yield _item(path, row, columns)
-            except Bad as bad:
-                yield Unreadable(row.line, bad.reason, bad.error, row.raw, bad.field)
-        else:
-            yield Unreadable(row.line, "wrong-type", "a row must be an object or a text", row.raw)
+            continue
+        try:
+            yield _item(row, columns)
+        except Bad as bad:
+            if bad.reason == "missing-field" and not seen and isinstance(row.value, dict):
+                hint = f"its columns: {_keys(row.value)}; name those that matter with 'question' and 'answer'"
+                raise DataError(f"{path}:{row.line}: {bad.error}", hint) from None
+            yield Unreadable(row.line, bad.reason, bad.error, row.raw, bad.field)
+        seen = True
 
 
-def _rows(path: Path) -> Iterator[Row | Unreadable]:
+def _rows(path: Path, columns: Columns) -> Iterator[Row | Unreadable]:
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return _table(path, "," if suffix == ".csv" else "\t")
-    return _lines(path) if _is_plain(path) else rows(path, lambda value: True)
+    return _lines(path) if _is_plain(path) else rows(path, lambda value: _is_item(value, columns))
+
+
+def _is_item(value: Mapping[str, Any], columns: Columns) -> bool:
+    """Whether the one object of a file is an item rather than something around them."""
+    return any(name in value for name in _named(columns) or QUESTIONS) or recognised(value) is not None
+
+
+def _named(columns: Columns) -> tuple[str, ...]:
+    return (*columns.question, *columns.answer)
 
 
 def _is_plain(path: Path) -> bool:
@@ -93,7 +103,9 @@ def _is_plain(path: Path) -> bool:
     except OSError:
         return False  # the reader of datasets has the sentence for it
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    packed = start.startswith((b"PAR1", b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh", b"ARROW1"))
+    packed = start.startswith(
+        (b"PAR1", b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh", b"ARROW1")
+    )
     return bool(start) and not packed and b"\0" not in head and start[:1] not in (b"{", b"[")
 
 
@@ -132,22 +144,25 @@ def _table(path: Path, delimiter: str) -> Iterator[Row | Unreadable]:
         yield Unreadable(reader.line_num, "malformed-csv", str(error), "")
 
 
-def _item(path: Path, row: Row, columns: Columns) -> Item:
+def _item(row: Row, columns: Columns) -> Item:
+    """The item of a row; raises Bad."""
+    if isinstance(row.value, str):
+        return Item(row.line, None, (row.value,), ())
+    if not isinstance(row.value, dict):
+        raise wrong_type("a row", "an object", row.value)
     value = cast(dict[str, Any], row.value)
     id = _id(value)
-    if columns.question or columns.answer:
-        if not any(name in value for name in (*columns.question, *columns.answer)):
-            named = ", ".join(f"'{name}'" for name in (*columns.question, *columns.answer))
-            raise DataError(f"{path}:{row.line}: has none of the columns {named}", f"its columns: {_keys(value)}")
-        questions = _joined_texts(value, columns.question)
-        return Item(row.line, id, questions, _texts(value, columns.answer))
+    if named := _named(columns):
+        if not any(name in value for name in named):
+            listed = ", ".join(f"'{name}'" for name in named)
+            raise Bad("missing-field", f"has none of the columns {listed}")
+        return Item(row.line, id, _joined_texts(value, columns.question), _texts(value, columns.answer))
     if format := recognised(value):
         asked, answered = _of_records(format.read(value))
         return Item(row.line, id, asked, answered)
     question = next((name for name in QUESTIONS if name in value), None)
     if question is None:
-        hint = f"its columns: {_keys(value)}; name those that matter with 'question' and 'answer'"
-        raise DataError(f"{path}:{row.line}: has no column in which benchmarks keep their questions", hint)
+        raise Bad("missing-field", "has no column in which benchmarks keep their questions")
     return Item(row.line, id, _texts(value, (question,)), _texts(value, ANSWERS))
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 
@@ -95,7 +94,7 @@ def _is_found(
 ) -> NDArray[np.bool_]:
     """Whether enough of each benchmark text is there.
 
-    Of a question's n tokens (1 - threshold) * (n - short / 2) may be missing, but always one; shorter ones must be
+    Of a question's n tokens (1 - threshold) * (n - short) may be missing, but always one; shorter ones must be
     there to the last token, or with an edit be all that is said. `sizes` are the tokens of the records' texts.
     """
     known = measured.known
@@ -103,8 +102,7 @@ def _is_found(
     scale = np.where(index.characters[known], CHARACTERS, 1.0)
     least = np.where(answers, ANSWER_TOKENS, rule.short * scale).astype(np.int64)
     run = np.where(answers, max(rule.run, ANSWER_TOKENS), rule.run * scale).astype(np.int64)
-    free = np.where(answers, ANSWER_TOKENS, least // 2)
-    spared = np.floor((1 - rule.threshold) * (total - free) + 1e-9)
+    spared = np.floor((1 - rule.threshold) * (total - least) + 1e-9)
     spared = np.maximum(spared, 1 if rule.threshold < 1 else 0)
     missing = total - measured.count
     alone = sizes[measured.texts] <= total + 1 + total // 8
@@ -183,9 +181,7 @@ def _postings_met(
 
 
 @njit(cache=True, nogil=True)
-def _add(
-    covers: np.int64, by: int, base: np.int64, weights: NDArray[np.uint8], held: NDArray[np.int32]
-) -> np.int64:
+def _add(covers: np.int64, by: int, base: np.int64, weights: NDArray[np.uint8], held: NDArray[np.int32]) -> np.int64:
     """Count a posting in (1) or out (-1); by how many tokens the number of those covered changes."""
     at = covers // 64
     change = np.int64(0)

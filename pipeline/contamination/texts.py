@@ -20,7 +20,7 @@ class Texts:
         rows: the record each is of.
         text: the first user message comes with the record's input, as `pipeline.record.joined` puts them together.
         place: `messages[0]`, `messages[0] + input`, `input`, `messages[3].thinking`, `chosen[0]` ...
-        answers: whether it is on the answer side: what an assistant says, or what is preferred or rejected.
+        answers: whether it is on the answer side: what an assistant says, preferred and rejected too.
         parts: whether it is a part of the text before it and counts only as a whole: the message or the input alone.
     """
 
@@ -66,8 +66,7 @@ def _turns(numbered: pl.DataFrame, column: str) -> pl.DataFrame:
     )
     shift = 1_000_000 * _COLUMNS.index(column)
     base = pl.format(column + "[{}]", "turn")
-    assistant = pl.col("role") == "assistant" if column == "messages" else pl.lit(True)
-    common = {"answer": assistant, "part": pl.lit(False)}
+    common = {"answer": pl.col("role") == "assistant", "part": pl.lit(False)}
     said = turns.select(
         "row", order=pl.col("turn") * 8 + shift, text=pl.col("content").fill_null(""), place=base, **common
     )
@@ -100,7 +99,7 @@ def _with_input(turns: pl.DataFrame, numbered: pl.DataFrame) -> tuple[pl.DataFra
         answer=pl.lit(False),
         part=pl.col("known").fill_null(False),
     )
-    return whole, pl.concat([message, alone.cast(dict(message.schema))])
+    return whole, pl.concat([message, alone.cast(message.schema)])
 
 
 def _first_users(numbered: pl.DataFrame, inputs: pl.DataFrame) -> pl.DataFrame:

@@ -19,14 +19,13 @@ from pipeline.errors import UsageError
 from pipeline.record import detail_text
 from pipeline.stage import Outcome, Stream, Tools
 
-
 TABLE = "benchmarks"
 """The table's name in the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decontaminate:
-    """Drops records in which a benchmark's texts are found, also with edits; the evidence says what, where and how much.
+    """Drops records in which a benchmark's texts are found, also with edits; evidence says what, where, how much.
 
     Texts are compared as words, and as single characters in Chinese, Japanese, Korean and Thai; width, case and
     punctuation make no difference, nor do traditional and simplified characters. Runs of five tokens, and for short
