@@ -88,7 +88,8 @@ def _rows(path: Path, columns: Columns) -> Iterator[Row | Unreadable]:
 
 def _is_item(value: Mapping[str, Any], columns: Columns) -> bool:
     """Whether the one object of a file is an item rather than something around them."""
-    return any(name in value for name in _named(columns) or QUESTIONS) or recognised(value) is not None
+    known = any(name in value for name in _named(columns) or QUESTIONS) or recognised(value) is not None
+    return known or not any(isinstance(held, list) and held and isinstance(held[0], dict) for held in value.values())
 
 
 def _named(columns: Columns) -> tuple[str, ...]:
