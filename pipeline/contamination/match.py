@@ -102,7 +102,8 @@ def _is_found(
     scale = np.where(index.characters[known], CHARACTERS, 1.0)
     least = np.where(answers, ANSWER_TOKENS, rule.short * scale).astype(np.int64)
     run = np.where(answers, max(rule.run, ANSWER_TOKENS), rule.run * scale).astype(np.int64)
-    spared = np.floor((1 - rule.threshold) * (total - least) + 1e-9)
+    free = np.where(answers, ANSWER_TOKENS, rule.short)
+    spared = np.floor((1 - rule.threshold) * (total - free) + 1e-9)
     spared = np.maximum(spared, 1 if rule.threshold < 1 else 0)
     missing = total - measured.count
     alone = sizes[measured.texts] <= total + 1 + total // 8

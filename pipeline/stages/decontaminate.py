@@ -51,7 +51,7 @@ class Decontaminate:
     against: tuple[str, ...] = field(metadata={"file": True, "schema": {"minItems": 1}})
     sides: Sides = "both"
     parts: Parts = "both"
-    threshold: float = 0.6
+    threshold: float = 0.5
     in_a_row: int = 13
     short: int = 8
     question: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Decontaminate:
 
     def __post_init__(self) -> None:
         if not 0.3 <= self.threshold <= 1:
-            hint = "it lies between 0.3 and 1; 0.6 finds most texts in which one word in ten was changed"
+            hint = "it lies between 0.3 and 1; 0.5 finds most texts in which one word in ten was changed"
             raise UsageError(f"decontaminate: a threshold of {self.threshold} makes no sense", hint)
         if self.in_a_row < 8 or self.short < 5:
             hint = "fewer words in a row are shared by texts that have nothing to do with each other"
