@@ -163,9 +163,21 @@ def test_a_pack_holds_no_text_and_is_the_same_every_time(tmp_path: Path) -> None
         assert word.encode() not in everything, word
     assert ZH[:3].encode() not in everything
     assert table["id"].to_pylist() == [None, None, "i-7"]
+    assert [value != 0 for value in table["whole"].to_pylist()] == [True, False, True]
     assert (header["name"], header["benchmark_version"], header["items"], header["n"]) == ("fruit", "2026-01", 2, 5)
     assert header["sources"][0]["file"] == "bench.jsonl"
     assert len(header["sources"][0]["sha256"]) == 64
+
+
+def test_a_pack_has_no_hash_of_what_is_never_looked_for(tmp_path: Path) -> None:
+    """Everybody can hash "42", "Why?" and all short sentences."""
+    raw = bench(
+        tmp_path, {"question": "Why?", "answer": "42"}, {"question": SHORT, "answer": "It is about gravity, as a rule."}
+    )
+    write_pack(read_benchmark([Path(raw)], Columns()), tmp_path / "x.parquet")
+    table = pq.read_table(tmp_path / "x.parquet")
+    told = [any(row) for row in table["grams"].to_pylist()]
+    assert told == [value != 0 for value in table["whole"].to_pylist()] == [False, False, True, False]
 
 
 def test_several_files_are_one_benchmark(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.contamination.grams import grams_of, single_counts, tokens_of
+from pipeline.contamination.grams import ANSWER_TOKENS, LEAST, grams_of, single_counts, tokens_of
 from pipeline.contamination.items import Columns, Item, items_of
 from pipeline.errors import DataError
 from pipeline.formats.elements import Unreadable
@@ -37,8 +37,8 @@ class Benchmark:
         answers: of each text whether it is an answer.
         tokens: of each text how many it has.
         characters: of each text whether most of its tokens are single characters, as in Chinese.
-        whole: of each text the hash of all its tokens.
-        grams: of each text its hashes, in the order of `grams.places`.
+        whole: of each question the hash of all its tokens, 0 of other texts.
+        grams: of each text its hashes, in the order of `grams.places`, 0 where there is none.
     """
 
     name: str
@@ -100,7 +100,11 @@ def _hashed(name: str, version: str, sources: tuple[Source, ...], files: list[in
     texts = [(number, text, answer) for number, item in enumerate(items) for text, answer in _sides(item)]
     column = pl.Series([text for _, text, _ in texts], dtype=pl.String)
     tokens = tokens_of(column)
+    answers = np.array([answer for _, _, answer in texts], np.bool_)
     grams, whole = grams_of(tokens)
+    # What is never looked for is not told either: the hash of "42" would be known to everybody at once.
+    whole[answers | (tokens.counts < LEAST)] = 0
+    grams.values[np.repeat(answers & (tokens.counts < ANSWER_TOKENS), grams.counts)] = 0
     return Benchmark(
         name=name,
         version=version,
@@ -109,7 +113,7 @@ def _hashed(name: str, version: str, sources: tuple[Source, ...], files: list[in
         lines=np.array([item.line for item in items], np.int64),
         ids=tuple(item.id for item in items),
         items=np.array([number for number, _, _ in texts], np.int64),
-        answers=np.array([answer for _, _, answer in texts], np.bool_),
+        answers=answers,
         tokens=tokens.counts,
         characters=2 * single_counts(column) > tokens.counts,
         whole=whole,

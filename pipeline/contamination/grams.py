@@ -22,6 +22,13 @@ in or left out in the middle of a question of nine spoils every run of five, but
 GAPS = GRAM - 1
 """Hashes with a token left out that a window has: any but its first and its last."""
 
+LEAST = 4
+"""Questions of fewer tokens ("Why?") are not looked for."""
+
+ANSWER_TOKENS = 20
+"""Answers of fewer tokens are not looked for, and so many must be found of a longer one: "Is there anything else I can
+help you with?" and the usual six lines of a function are written again and again by those who never saw a benchmark."""
+
 KEY = (int.from_bytes(b"seedmill", "little"), int.from_bytes(b"pack-v01", "little"))
 """SipHash's key. It is public, since records are hashed with it: what protects a pack is that the hash is one-way."""
 

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.contamination.benchmark import Benchmark
-from pipeline.contamination.grams import GRAM, is_gapped, places
+from pipeline.contamination.grams import ANSWER_TOKENS, GRAM, LEAST, is_gapped, places
 
 Parts = Literal["both", "question", "answer"]
 
@@ -19,13 +19,6 @@ and tokens that only such hashes cover do not count."""
 
 REPEATS = 4
 """How often a text is looked up for one hash; what repeats itself more often says nothing more."""
-
-LEAST = 4
-"""Questions of fewer tokens ("Why?") are not looked for."""
-
-ANSWER_TOKENS = 20
-"""Answers of fewer tokens are not looked for, and so many must be found of a longer one: "Is there anything else I can
-help you with?" and the usual six lines of a function are written again and again by those who never saw a benchmark."""
 
 _U = np.uint64
 

@@ -6,8 +6,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.contamination.grams import GAPPED, GAPS, GRAM, keys, sip_begin, tokens_of, whole_hash, window_grams
-from pipeline.contamination.index import ANSWER_TOKENS, LEAST, Index, Table, find
+from pipeline.contamination.grams import (
+    ANSWER_TOKENS,
+    GAPPED,
+    GAPS,
+    GRAM,
+    LEAST,
+    keys,
+    sip_begin,
+    tokens_of,
+    whole_hash,
+    window_grams,
+)
+from pipeline.contamination.index import Index, Table, find
 from pipeline.contamination.texts import Texts
 from pipeline.similar.shingles import Shingles
 from pipeline.similar.threads import spread
