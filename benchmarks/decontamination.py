@@ -2,8 +2,8 @@
 
 Run: REAL_DATA=folder python benchmarks/decontamination.py [--plants 300] [--seeds 3]
 Each kind (verbatim; one word in ten replaced, deleted or inserted; other case, width, punctuation and line breaks) is
-planted apart, in equal parts from each benchmark, with an unrelated answer. The rule's constants were chosen on the
-plants of even number; what counts is recall on those of odd number. allenai/decon publishes 34 us a document for its
+planted apart, in equal parts from each benchmark, with an unrelated answer. The rule's constants were chosen on plants of
+even number in the draws 0 to 3; the default draws begin at 100. allenai/decon publishes 34 us a document for its
 compiled program on other documents. datatrove's n-gram decontamination runs beside it from an environment of its own
 (`make peers`, or PEERS_PYTHON=its python), else it is named as skipped.
 """
@@ -116,13 +116,13 @@ def planted(rows: Sequence[Row], edit: Edit, count: int, seed: int) -> tuple[lis
     ]
 
 
-def recall(stage: Decontaminate, rows: list[Row], kind: str, edit: Edit, count: int, seeds: int) -> None:
+def recall(stage: Decontaminate, rows: list[Row], kind: str, edit: Edit, count: int, seeds: Sequence[int]) -> None:
     """Print what is found of the plants (by their own item), by half and by benchmark; the first lot among all rows."""
     total, found = Counter[str](), Counter[str]()
-    for seed in range(seeds):
+    for seed in seeds:
         chosen, held = planted(rows, edit, count, seed)
-        told = hits(stage, frame(held) if seed else frame([*rows, *held]))
-        shift = 0 if seed else len(rows)
+        told = hits(stage, frame(held) if seed != seeds[0] else frame([*rows, *held]))
+        shift = 0 if seed != seeds[0] else len(rows)
         for number, (name, line, _) in enumerate(chosen):
             for key in ("all", name, f"half {number % 2}"):
                 total[key] += 1
@@ -160,6 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plants", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=100, help="settings were chosen on draws from 0 on")
     options = parser.parse_args()
     rows: list[Row] = json.loads((folder() / "alpaca_data.json").read_text(encoding="utf-8"))
     stage = Decontaminate(against=tuple(str(folder() / f"bench_{name}.jsonl") for name in BENCHMARKS))
@@ -182,10 +183,10 @@ def main() -> None:
     words = [word for row in rows[::20] for word in row["instruction"].split()]
     kinds: dict[str, Edit] = {"verbatim": verbatim, "edited": edited(words), "dressed": dressed}
     print(f"\n{options.plants} plants, {options.seeds} times, found by their item:\n")
-    columns = ("all", "chosen on", "reported", *(name.replace("_", " ")[:13] for name in BENCHMARKS))
+    columns = ("all", "even", "odd", *(name.replace("_", " ")[:13] for name in BENCHMARKS))
     print("| kind     | " + " | ".join(column.rjust(13) for column in columns) + " |")
     for kind, edit in kinds.items():
-        recall(stage, rows, kind, edit, options.plants, options.seeds)
+        recall(stage, rows, kind, edit, options.plants, range(options.first_seed, options.first_seed + options.seeds))
     print()
     datatrove(rows, kinds, options.plants)
     print(f"python {sys.version.split()[0]}, polars {pl.__version__}; {os.cpu_count()} processors; ours: medians of 3")
