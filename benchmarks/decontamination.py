@@ -2,9 +2,9 @@
 
 Run: REAL_DATA=folder python benchmarks/decontamination.py [--plants 300] [--seeds 3]
 Each kind (verbatim; one word in ten replaced, deleted or inserted; other case, width, punctuation and line breaks) is
-planted apart, in equal parts from each benchmark, with an unrelated answer. The rule's constants were chosen on plants of
-even number in the draws 0 to 3; the default draws begin at 100. allenai/decon publishes 34 us a document for its
-compiled program on other documents. datatrove's n-gram decontamination runs beside it from an environment of its own
+planted apart, in equal parts from each benchmark, with an unrelated answer. The rule's constants were chosen on draws 0
+to 3; the default draws begin at 100. allenai/decon publishes 34 us a document for its compiled program, elsewhere.
+datatrove's n-gram decontamination runs beside it from an environment of its own
 (`make peers`, or PEERS_PYTHON=its python), else it is named as skipped.
 """
 
