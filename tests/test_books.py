@@ -16,6 +16,7 @@ from pipeline.record import Message, Record, digest
 from pipeline.stage import Outcome, merged
 from pipeline.stages import STAGES
 from tests.doubles import FunctionLLM, lend, run_rows, stream_of
+from tests.runs import ROOT
 
 CONFIGURED: dict[str, list[dict[str, Any]]] = {
     "read": [],
@@ -26,6 +27,7 @@ CONFIGURED: dict[str, list[dict[str, Any]]] = {
     "fix": [{}],
     "filter": [{}, {"preset": "alpaca"}, {"custom": ({"reason": "long", "sql": "length(text) > 40"},)}],
     "dedup": [{}, {"method": "exact"}, {"cluster": "components", "keep": "longest"}],
+    "decontaminate": [{"against": (str(ROOT / "seeds" / f"{language}.jsonl"),)} for language in ("en", "zh")],
     "split": [{}, {"max_tokens": 8}, {"max_tokens": 4, "keep_long_pairs": False}],
     "trim": [{}, {"leading": False, "empty": False}],
     "overused": [{"min_count": 2, "max_share": 0.2}, {"min_count": 2, "max_share": 0.1, "action": "drop"}],

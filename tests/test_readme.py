@@ -24,6 +24,9 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     english = [json.loads(line) for line in (ROOT / "seeds" / "en.jsonl").read_text(encoding="utf-8").splitlines()]
     dataset = [{"instruction": r["instruction"], **r["instances"][0]} for r in english]
     (tmp_path / "alpaca_data.json").write_text(json.dumps(dataset), encoding="utf-8")
+    (tmp_path / "gsm8k_test.jsonl").write_text(
+        '{"question": "How many legs have five cats and a hen?"}\n', encoding="utf-8"
+    )
     ran = 0
     with FakeProvider(own_process=True) as provider:
         env = environment(
@@ -59,7 +62,10 @@ def test_make_help_lists_every_target() -> None:
     help_text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     phony = re.search(r"\.PHONY: (.*)", (ROOT / "Makefile").read_text())
     assert phony
-    entries = "read self-instruct evol-instruct translate answer trim fix filter overused split dedup score prune"
+    entries = (
+        "read self-instruct evol-instruct translate answer trim fix filter overused split dedup decontaminate score "
+        "prune"
+    )
     for target in phony[1].replace("$(ENTRIES)", entries).split():
         assert target in help_text, target
 

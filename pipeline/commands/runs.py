@@ -1,4 +1,4 @@
-"""The commands that make something: `run`, `clean` and `dedup`."""
+"""The commands that make something: `run`, `clean`, `dedup` and `decontaminate`."""
 
 import argparse
 import hashlib
@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.export.files import export_run
 from pipeline.models import Models, ledger_folder
 from pipeline.recipe import SINKS, Recipe, load_recipe
-from pipeline.report import funnel, money, resumption, rows
+from pipeline.report import funnel, money, resumption, rows, tables
 from pipeline.report.terminal import watcher
 from pipeline.run import Plan, execute, read_run
 from pipeline.store import GROUP_ROWS, sha256_of
@@ -52,10 +52,29 @@ def dedup(arguments: argparse.Namespace) -> int:
     return carry_out(load_recipe(recipe_path, settings, data=arguments.files), arguments)
 
 
-def _require_files(files: list[str]) -> None:
+def decontaminate(arguments: argparse.Namespace) -> int:
+    """`seedmill decontaminate FILE... --against BENCH...`."""
+    _require_files(arguments.files)
+    _require_files(arguments.against, "name benchmark files, or packs made of them with 'seedmill pack'")
+    settings = [
+        *arguments.set,
+        f"decontaminate.against={json.dumps([str(Path(file).resolve()) for file in arguments.against])}",
+    ]
+    for name in ("question", "answer"):
+        if columns := getattr(arguments, name):
+            settings.append(f"decontaminate.{name}={json.dumps(columns)}")
+    if arguments.sides is not None:
+        settings.append(f"decontaminate.sides={arguments.sides}")
+    if arguments.run is None:
+        arguments.run = f"decontaminate-{Path(arguments.files[0]).name.split('.')[0]}"
+    recipe_path = arguments.recipe or HERE / "recipes" / "decontaminate.yaml"
+    return carry_out(load_recipe(recipe_path, settings, data=arguments.files), arguments)
+
+
+def _require_files(files: list[str], hint: str = "name dataset files") -> None:
     for file in files:
         if not Path(file).is_file():
-            raise UsageError(f"{file}: no such file", "name dataset files")
+            raise UsageError(f"{file}: no such file", hint)
 
 
 def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
@@ -102,7 +121,7 @@ def summary(folder: Path, exported: dict[str, Any] | None) -> dict[str, Any]:
     """What a program may want to know of a run."""
     facts = read_run(folder)
     found = funnel.steps(facts)
-    keys = ("derived", "kept", "dropped", "reasons", "fixed", "hits", "notes")
+    keys = ("derived", "kept", "dropped", "reasons", "fixed", "hits", "notes", "tables")
     entries = [{"name": s.name, "in": s.rows_in, **{k: getattr(s, k) for k in keys}, "usage": s.usage} for s in found]
     return {
         "run": folder.name,
@@ -119,7 +138,7 @@ def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = Fals
     """The end of a run for people: the funnel, three rows, the calls, the money (all of it if `whole`), the files."""
     facts = read_run(folder)
     found = funnel.steps(facts)
-    parts = ["", funnel.as_text(found), ""]
+    parts = ["", funnel.as_text(found), "", *([counted, ""] if (counted := tables.as_text(found)) else [])]
     last = folder / facts["entries"][len(found) - 1]["folder"]
     for item in rows.read_rows(last, drops=False, limit=3):
         parts += [rows.as_text(item["record"]), ""]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import yaml
 
 from pipeline.export.survey import Kind, Survey
-from pipeline.report import funnel
+from pipeline.report import funnel, tables
 
 TOOL = "seedmill"
 
@@ -209,7 +209,10 @@ def _how(card: Card) -> str:
 
 def _funnel(card: Card) -> str:
     steps = funnel.steps(card.facts) if card.facts.get("entries") else []
-    return f"## What was kept and dropped\n\n{funnel.as_markdown(steps)}" if steps else ""
+    if not steps:
+        return ""
+    found = tables.as_markdown(steps)
+    return f"## What was kept and dropped\n\n{funnel.as_markdown(steps)}" + (f"\n\n{found}" if found else "")
 
 
 def _limits(card: Card) -> str:

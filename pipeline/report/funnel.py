@@ -1,8 +1,10 @@
 """The funnel: for each entry of a run what came in, was made, fixed, dropped by which reason, and kept."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from pipeline.stage import Tables
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Step:
     notes: Mapping[str, int]
     usage: Mapping[str, Any]
     seconds: float
+    tables: Tables = field(default_factory=dict)
 
 
 def steps(facts: Mapping[str, Any]) -> list[Step]:
@@ -36,6 +39,7 @@ def steps(facts: Mapping[str, Any]) -> list[Step]:
                 **{key: manifest[key] for key in ("derived", "kept", "dropped", "fixed", "reasons", "hits", "notes")},
                 usage=manifest.get("usage") or {},
                 seconds=manifest["seconds"],
+                tables=manifest.get("tables") or {},
             )
         )
     return found

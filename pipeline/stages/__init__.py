@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.stages.answer import Answer
+from pipeline.stages.decontaminate import Decontaminate
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.evol_instruct import EvolInstruct
 from pipeline.stages.filter import Filter
@@ -28,6 +29,7 @@ STAGES: dict[str, Any] = {
     "split": Split,
     "overused": Overused,
     "dedup": Dedup,
+    "decontaminate": Decontaminate,
     "score": Score,
     "prune": Prune,
 }
