@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from pipeline.arguments import ledger, readers, runs, senders, starters
+from pipeline.arguments import distillers, ledger, readers, runs, senders, starters
 from pipeline.errors import SeedmillError, no_room
 
 Command = Callable[[argparse.Namespace], int]
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
-    for family in (runs, readers, ledger, starters, senders):
+    for family in (runs, readers, distillers, ledger, starters, senders):
         family.add(commands)
 
     return top

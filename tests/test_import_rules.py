@@ -19,6 +19,7 @@ STAGES_MAY_IMPORT = (
     "stages",
     "signals",
     "measures",
+    "quality",
     "similar",
     "llm",
     "formats",

@@ -9,6 +9,7 @@ from pipeline.stages.filter import Filter
 from pipeline.stages.fix import Fix
 from pipeline.stages.overused import Overused
 from pipeline.stages.prune import Prune
+from pipeline.stages.quality import Quality
 from pipeline.stages.read import Read
 from pipeline.stages.score import Score
 from pipeline.stages.self_instruct import SelfInstruct
@@ -29,5 +30,6 @@ STAGES: dict[str, Any] = {
     "overused": Overused,
     "dedup": Dedup,
     "score": Score,
+    "quality": Quality,
     "prune": Prune,
 }
