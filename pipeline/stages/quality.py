@@ -112,9 +112,9 @@ def _divided(
     drops = block.filter(mask).with_columns(
         reason=pl.lit("below-quality", dtype=pl.String), detail=pl.Series(details, dtype=pl.String)
     )
-    return Outcome(
-        kept=block.filter(~mask), drops=drops, notes=notes | ({"decided_by_judge": int(own.sum())} if own.any() else {})
-    )
+    if own.any():
+        notes = notes | {"decided_by_judge": int(own.sum())}
+    return Outcome(kept=block.filter(~mask), drops=drops, notes=notes)
 
 
 def _evidence(model: QualityModel, judged: float, chance: float, line: float, *, own: bool) -> str:
