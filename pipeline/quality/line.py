@@ -170,7 +170,9 @@ def _put_share(name: int, tenths: int, out: NDArray[np.uint8], at: int) -> int:
     at = _put(name, out, at)
     if tenths >= 10:
         at = _put(48 + tenths // 10, out, at)
-    return _put(32, out, _put(48 + tenths % 10, out, at))
+    at = _put(48 + tenths % 10, out, at)
+    out[at] = 32
+    return at + 1
 
 
 @njit(cache=True, nogil=True)
