@@ -21,7 +21,8 @@ def row(number: int, *, good: bool, language: str = "en", noise: float = 0.1) ->
     words = list(_CHARACTERS) if language == "zh" else _WORDS
     gap, stop = ("", "。") if language == "zh" else (" ", ".")
     asked = dice.sample(words, 5)
-    told = dice.sample(asked, 4) + dice.choices(words, k=8) if good else dice.choices(words, k=9)
+    size = dice.randrange(9, 16)  # of both kinds alike, so that length tells nothing
+    told = dice.sample(asked, 4) + dice.choices(words, k=size - 4) if good else dice.choices(words, k=size - 1)
     answer = gap.join(told) + (stop if good else gap + words[0])
     judged_good = good != (dice.random() < noise)
     return gap.join(asked), answer, dice.choice([4.5, 5.0] if judged_good else [1.0, 2.0, 3.0])
