@@ -173,7 +173,7 @@ def _entry(tree: "Tree", index: int, item: dict[str, Any]) -> Entry:
     files: list[Path] = []
     for field in fields(stage_class):
         if field.metadata.get("folder") and item.get(field.name):
-            folder = _folder(tree, item[field.name])
+            folder = _folder(tree, (*where, field.name), item[field.name])
             files.extend(folder / name for name in field.metadata["folder"])
             item[field.name] = str(folder)
         elif field.metadata.get("file") and item.get(field.name):
@@ -189,10 +189,13 @@ def _entry(tree: "Tree", index: int, item: dict[str, Any]) -> Entry:
     return Entry(name, kind, cast(Stage, stage), tuple(files))
 
 
-def _folder(tree: "Tree", value: str) -> Path:
+def _folder(tree: "Tree", where: tuple[str | int, ...], value: str) -> Path:
     """Absolute path of a folder, beside the recipe or else in the working directory; it may be made later."""
     beside = tree.path.parent / Path(value).expanduser()
-    return (beside if beside.exists() else Path.cwd() / Path(value).expanduser()).resolve()
+    found = beside if beside.exists() else Path.cwd() / Path(value).expanduser()
+    if found.exists() and not found.is_dir():
+        raise tree.error(where, f"{value} is a file", "name the folder")
+    return found.resolve()
 
 
 def _paths(tree: "Tree", where: tuple[str | int, ...], value: str | list[str]) -> list[Path]:

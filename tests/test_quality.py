@@ -140,8 +140,10 @@ def test_scores_without_a_value_are_taken_out() -> None:
 def test_mistakes_are_sentences(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="judge's own"):
         run_rows(stage(model, score="accuracy"), records(2))
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match=r"4\.5 is no probability"):
         stage(model, threshold=4.5)
+    with pytest.raises(UsageError, match="'modle' is no probability"):
+        stage(model, threshold="modle")
     with pytest.raises(DataError, match="is not there"):
         run_rows(stage(tmp_path / "none"), records(2))
     broken = shutil.copytree(model, tmp_path / "broken")
@@ -214,6 +216,8 @@ def test_from_a_run_to_a_model_and_back(tmp_path: Path) -> None:
     assert waiting.returncode == 1
     assert f"distill-scores RUN -o {tmp_path}/made/model" in waiting.stderr
     assert "Traceback" not in waiting.stderr
+    wrong = seedmill(*run, "--set", "quality.classifier=rows.jsonl", cwd=tmp_path)
+    assert (wrong.returncode, "rows.jsonl is a file" in wrong.stderr) == (2, True)
     unknown = seedmill("distill-scores", "r", "--score", "charm", cwd=tmp_path)
     assert (unknown.returncode, "scores there: accuracy" in unknown.stderr) == (2, True)
     made = seedmill("distill-scores", "r", "-o", "made/model", cwd=tmp_path)

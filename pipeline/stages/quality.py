@@ -42,13 +42,13 @@ class Quality:
 
     classifier: str = field(metadata={"file": True, "folder": FILES, "made_by": MADE_BY})
     score: str = field(default="quality", metadata={"schema": {"pattern": r"^\w[\w -]*$"}})
-    threshold: float | Literal["model"] | None = None
+    threshold: float | str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.threshold, float | int) and not 0 <= self.threshold <= 1:
+        line = self.threshold
+        if line not in (None, "model") and not (isinstance(line, float | int) and 0 <= line <= 1):
             raise UsageError(
-                f"quality: a threshold of {self.threshold:g} makes no sense, since a probability is between 0 and 1",
-                "give one, or 'threshold: model'",
+                f"the threshold {line!r} is no probability", "give 'threshold: model', or a number between 0 and 1"
             )
 
     def run(self, block: pl.DataFrame, tools: Tools) -> Outcome:
