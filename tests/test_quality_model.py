@@ -95,6 +95,7 @@ def test_the_manifest_holds_figures_and_no_texts(model: Path) -> None:
     found = json.loads(text)
     assert found["figures"]["auc"][1] > 0.7
     assert found["figures"]["baselines"]["auc_above_length"] is not None
+    assert found["figures"]["brier"][2] < found["figures"]["baselines"]["share_brier"]
     assert set(found["languages"]) == set(found["figures"]["languages"]) == {"en", "zh"}
     parts = [found["counts"][part] for part in ("train", "calibration", "held_out")]
     assert sum(part["rows"] for part in parts) == 700

@@ -58,9 +58,11 @@ def figures(rows: HeldOut, threshold: float, length_threshold: float) -> dict[st
         "auc": over_draws(lambda at: auc(good[at], chance[at])),
         "spearman": over_draws(lambda at: spearman(rows.score[at], chance[at])),
         "spearman_with_length": over_draws(lambda at: spearman(rows.length[at], chance[at])),
+        "brier": over_draws(lambda at: brier(good[at], chance[at])),
         "at_half": _decided(good, half) | {"kappa": over_draws(lambda at: kappa(good[at], half[at]))},
         "at_threshold": _decided(good, kept) | {"kappa": over_draws(lambda at: kappa(good[at], kept[at]))},
         "baselines": {
+            "share_brier": round(float(good.mean() * (1 - good.mean())), 4),
             "majority_agreement": _share(max(int(good.sum()), int((~good).sum())), len(good)),
             "length": {
                 "auc": over_draws(lambda at: auc(good[at], rows.by_length[at])),
@@ -135,6 +137,11 @@ def kappa(good: Flags, kept: Flags) -> float:
     agreed, p, q = float((good == kept).mean()), float(good.mean()), float(kept.mean())
     chance = p * q + (1 - p) * (1 - q)
     return (agreed - chance) / (1 - chance) if chance < 1 else float("nan")
+
+
+def brier(good: Flags, chance: Floats) -> float:
+    """Mean squared error of the probabilities (Brier, 1950): what a wrong calibration costs shows here."""
+    return float(((chance - good) ** 2).mean())
 
 
 def _draws(group: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -58,6 +58,8 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         ("AUC above length only", _figure(found["baselines"]["auc_above_length"]), ""),
         ("Spearman with the judge's score", _figure(found["spearman"]), ""),
         ("Spearman with the answer's length", _figure(found["spearman_with_length"]), ""),
+        ("Brier score", _figure(found["brier"]), ""),
+        ("  of the share of good rows alone", f"{found['baselines']['share_brier']:.3f}", ""),
         ("agreement at probability 0.5", _figure(half["agreement"]), _figure(length["at_half"]["agreement"])),
         ("  always the larger class", _figure(found["baselines"]["majority_agreement"]), ""),
         ("  Cohen's kappa", _figure(half["kappa"]), ""),
