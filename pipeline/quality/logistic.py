@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 _STEPS = 100
 _ENOUGH = 1e-10
+_LEAST_SLOPE = 1e-3
 
 
 def fit(x: NDArray[np.float64], targets: NDArray[np.float64], ridge: float = 1e-6) -> NDArray[np.float64]:
@@ -45,6 +46,3 @@ def platt(logits: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[float, 
         return float(slope), float(intercept)
     base = float(targets.mean())
     return _LEAST_SLOPE, float(np.log(base / (1 - base)) - _LEAST_SLOPE * logits.mean())
-
-
-_LEAST_SLOPE = 1e-3
