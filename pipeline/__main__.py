@@ -7,10 +7,21 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from pipeline.arguments import contamination, ledger, readers, runs, senders, starters
+from pipeline.arguments import contamination, distillers, ledger, readers, runs, senders, starters
 from pipeline.errors import SeedmillError, no_room
 
 Command = Callable[[argparse.Namespace], int]
+
+FAMILIES = (
+    runs,
+    contamination,
+    readers,
+    distillers,
+    ledger,
+    starters,
+    senders,
+)
+"""Of commands, in the order in which the help lists them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
-    for family in (runs, contamination, readers, ledger, starters, senders):
+    for family in FAMILIES:
         family.add(commands)
 
     return top

@@ -4,10 +4,11 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SeedmillError
 from pipeline.recipe import Entry
 from pipeline.record import SCHEMA_VERSION
 from pipeline.store import sha256_of
@@ -35,7 +36,11 @@ def fingerprint(entry: Entry, seed: int, models: Mapping[str, Any], previous: Se
         seed: the run's seed.
         models: for each role the entry asks: logical endpoint, model name and parameters.
         previous: sha256 of the previous entry's kept shards, in order.
+
+    Raises:
+        SeedmillError: a file is not there or cannot be read.
     """
+    _require_made(entry)
     parts = {
         "schema": SCHEMA_VERSION,
         "code": code_hash(),
@@ -49,6 +54,15 @@ def fingerprint(entry: Entry, seed: int, models: Mapping[str, Any], previous: Se
     }
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _require_made(entry: Entry) -> None:
+    """Folders may be made after the recipe was read, but not after their entry's turn."""
+    for field in fields(entry.stage):  # type: ignore[arg-type]
+        folder = getattr(entry.stage, field.name) if field.metadata.get("folder") else None
+        if folder and not all((Path(folder) / name).is_file() for name in field.metadata["folder"]):
+            hint = str(field.metadata["made_by"]).format(folder=folder)
+            raise SeedmillError(f"entry {entry.name}: {folder} is not there yet, or not whole", hint)
 
 
 def _content_hash(path: Path) -> str:

@@ -166,9 +166,11 @@ class Pilot:
     def _ask(self, entry: Entry, leg: Leg) -> None:
         """A stage that asks models for each row by itself, so that each row's provenance tells its calls."""
         leg.entries.append(entry.name)
-        leg.share[entry.name], leg.rows[entry.name] = leg.thin, sum(unit.rows.height for unit in leg.units)
+        rows = sum(unit.rows.height for unit in leg.units)
+        stage, sampled = _all_judged(entry.stage, rows / max(1, len(leg.units)) * leg.population * leg.thin)
+        leg.share[entry.name], leg.rows[entry.name] = leg.thin * sampled, rows
         noted = _Noted(self._models.open(entry))
-        outcome = self._run(entry, entry.stage, self._stream(_all(leg.units)), noted)
+        outcome = self._run(entry, stage, self._stream(_all(leg.units)), noted)
         unit_of = {id: unit for unit in leg.units for id in unit.rows["id"].to_list()}
         kept: dict[int, list[str]] = {id(unit): [] for unit in leg.units}
         left = dict(noted.keys)
@@ -224,6 +226,14 @@ class Pilot:
 
     def _units(self, rows: pl.DataFrame) -> list[Unit]:
         return [Unit(rows.slice(i, 1)) for i in range(rows.height)]
+
+
+def _all_judged(stage: Any, alive: float) -> tuple[Any, float]:
+    """The stage without its `sample`, for all of the pilot's rows shall tell what one costs; and the sample's share."""
+    sample = getattr(stage, "sample", None)
+    if sample is None:
+        return stage, 1.0
+    return replace(stage, sample=None), min(1.0, sample / alive) if alive else 1.0
 
 
 def _repeats(outcome: Outcome, seeds: Stream) -> int:

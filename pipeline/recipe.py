@@ -172,7 +172,11 @@ def _entry(tree: "Tree", index: int, item: dict[str, Any]) -> Entry:
     tree.check(item, settings_schema(stage_class), where, label=f"entry {name}")
     files: list[Path] = []
     for field in fields(stage_class):
-        if field.metadata.get("file") and item.get(field.name):
+        if field.metadata.get("folder") and item.get(field.name):
+            folder = _folder(tree, (*where, field.name), item[field.name])
+            files.extend(folder / name for name in field.metadata["folder"])
+            item[field.name] = str(folder)
+        elif field.metadata.get("file") and item.get(field.name):
             found = _paths(tree, (*where, field.name), item[field.name])
             files.extend(found)
             item[field.name] = [str(p) for p in found] if not isinstance(item[field.name], str) else str(found[0])
@@ -183,6 +187,15 @@ def _entry(tree: "Tree", index: int, item: dict[str, Any]) -> Entry:
     except UsageError as error:
         raise tree.error(where, f"entry {name}: {error.message}", error.hint) from error
     return Entry(name, kind, cast(Stage, stage), tuple(files))
+
+
+def _folder(tree: "Tree", where: tuple[str | int, ...], value: str) -> Path:
+    """Absolute path of a folder, beside the recipe or else in the working directory; it may be made later."""
+    beside = tree.path.parent / Path(value).expanduser()
+    found = beside if beside.exists() else Path.cwd() / Path(value).expanduser()
+    if found.exists() and not found.is_dir():
+        raise tree.error(where, f"{value} is a file", "name the folder")
+    return found.resolve()
 
 
 def _paths(tree: "Tree", where: tuple[str | int, ...], value: str | list[str]) -> list[Path]:

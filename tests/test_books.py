@@ -16,6 +16,7 @@ from pipeline.record import Message, Record, digest
 from pipeline.stage import Outcome, merged
 from pipeline.stages import STAGES
 from tests.doubles import FunctionLLM, lend, run_rows, stream_of
+from tests.quality_rows import model_in
 from tests.runs import ROOT
 
 CONFIGURED: dict[str, list[dict[str, Any]]] = {
@@ -31,8 +32,13 @@ CONFIGURED: dict[str, list[dict[str, Any]]] = {
     "split": [{}, {"max_tokens": 8}, {"max_tokens": 4, "keep_long_pairs": False}],
     "trim": [{}, {"leading": False, "empty": False}],
     "overused": [{"min_count": 2, "max_share": 0.2}, {"min_count": 2, "max_share": 0.1, "action": "drop"}],
-    "score": [{}, {"votes": 3, "verdict": "median"}, {"reply": "json", "votes": 2}],
-    "prune": [{"score": "accuracy", "threshold": 2.5}, {"score": "accuracy", "top_share": 0.5}],
+    "score": [{}, {"votes": 3, "verdict": "median"}, {"reply": "json", "votes": 2}, {"sample": 2}],
+    "quality": [{}, {"threshold": "model"}, {"threshold": 1.0, "score": "clarity"}],
+    "prune": [
+        {"score": "accuracy", "threshold": 2.5},
+        {"score": "accuracy", "top_share": 0.5},
+        {"score": "accuracy", "top_k": 2, "unscored": "keep"},
+    ],
 }
 
 PIECES = """Explain|rain|gently.|请解释|as an AI|sorry|```code```|5|https://x.y|![img](http://z)|<noinput>|4.5|Yes|No|###
@@ -95,6 +101,12 @@ def model(seed: int) -> FunctionLLM:
     return FunctionLLM(answer)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Settings that name what must be made first."""
+    return {"quality": {"classifier": str(model_in(tmp_path_factory.mktemp("books")))}}
+
+
 def test_every_stage_is_configured() -> None:
     assert set(CONFIGURED) == set(STAGES)
 
@@ -102,8 +114,10 @@ def test_every_stage_is_configured() -> None:
 @pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in CONFIGURED.items() for o in options])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(items=records(), seed=st.integers(0, 1000))
-def test_books_balance(name: str, options: dict[str, Any], items: list[Record], seed: int) -> None:
-    stage = STAGES[name](**options)
+def test_books_balance(
+    made: dict[str, dict[str, Any]], name: str, options: dict[str, Any], items: list[Record], seed: int
+) -> None:
+    stage = STAGES[name](**options, **made.get(name, {}))
     items = [SEED, *items] if name == "self-instruct" else items  # without any seed it rightly refuses
     tools = lend(model(seed))
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ STAGES_MAY_IMPORT = (
     "signals",
     "measures",
     "contamination",
+    "quality",
     "similar",
     "llm",
     "formats",

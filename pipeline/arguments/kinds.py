@@ -58,3 +58,11 @@ def paid(text: str) -> str | float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError("must be none, all or US dollars")
     return value
+
+
+def share(text: str) -> float:
+    """A share above 0 and below 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("must be above 0 and below 1, such as 0.9")
+    return value

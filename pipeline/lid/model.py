@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_MAGIC, _VERSION = 793712314, 12
-_HIERARCHICAL, _SUPERVISED = 1, 3
+MAGIC, VERSION = 793712314, 12
+_HIERARCHICAL, SUPERVISED = 1, 3
 _CENTROIDS = 256
 DIM = 16
 """Length of the vectors: lid.176's, and a constant so that the compiler can unroll the loops over them."""
@@ -55,23 +55,26 @@ class LanguageModel:
     arrays: Arrays
 
 
-class _Reader:
+class Reader:
     """Little-endian values of a file, one after the other."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
     def take(self, form: str) -> tuple[int, ...]:
+        """Values of a form of `struct`."""
         values = struct.unpack_from("<" + form, self.data, self.at)
         self.at += struct.calcsize("<" + form)
         return values
 
     def text(self) -> str:
+        """A text that a zero byte ends."""
         end = self.data.index(b"\0", self.at)
         found, self.at = self.data[self.at : end].decode("utf-8"), end + 1
         return found
 
     def array(self, kind: type[np.generic], count: int) -> NDArray[np.generic]:
+        """So many numbers of one kind."""
         found = np.frombuffer(self.data, kind, count, self.at)
         self.at += found.nbytes
         return found
@@ -83,12 +86,12 @@ def read_model(path: Path) -> LanguageModel:
     Raises:
         ValueError: it is not such a model.
     """
-    file = _Reader(path.read_bytes())
+    file = Reader(path.read_bytes())
     magic, version = file.take("2i")
     dim, _, _, _, _, _, loss, kind, bucket, shortest, longest, _ = file.take("12i")
     file.take("d")
-    if (magic, version, dim) != (_MAGIC, _VERSION, DIM) or (loss, kind) != (_HIERARCHICAL, _SUPERVISED):
-        raise ValueError(f"{path} is no fastText classifier of format {_VERSION} like lid.176")
+    if (magic, version, dim) != (MAGIC, VERSION, DIM) or (loss, kind) != (_HIERARCHICAL, SUPERVISED):
+        raise ValueError(f"{path} is no fastText classifier of format {VERSION} like lid.176")
     size, word_count, label_count = file.take("3i")
     _, pruned = file.take("2q")
     names, counts = [], []
@@ -118,11 +121,11 @@ def word_hash(word: bytes) -> int:
     return value
 
 
-def _matrix(file: _Reader, dim: int) -> NDArray[np.float32]:
+def _matrix(file: Reader, dim: int) -> NDArray[np.float32]:
     """The input matrix, its product quantisation undone."""
     (quantised,) = file.take("?")
     if not quantised:
-        return _floats(file)
+        return floats(file)
     (with_norms,) = file.take("?")
     count, width = file.take("2q")
     (size,) = file.take("i")
@@ -140,20 +143,21 @@ def _matrix(file: _Reader, dim: int) -> NDArray[np.float32]:
     return found
 
 
-def _centroids(file: _Reader) -> tuple[list[NDArray[np.float32]], int]:
+def _centroids(file: Reader) -> tuple[list[NDArray[np.float32]], int]:
     dim, parts, sub, _ = file.take("4i")
     values = file.array(np.float32, dim * _CENTROIDS).reshape(parts, _CENTROIDS, sub)
     return [np.array(part, np.float32) for part in values], sub
 
 
-def _plain(file: _Reader) -> NDArray[np.float32]:
+def _plain(file: Reader) -> NDArray[np.float32]:
     (quantised,) = file.take("?")
     if quantised:
         raise ValueError("quantised output vectors are not supported")
-    return _floats(file)
+    return floats(file)
 
 
-def _floats(file: _Reader) -> NDArray[np.float32]:
+def floats(file: Reader) -> NDArray[np.float32]:
+    """A matrix that is not quantised."""
     count, width = file.take("2q")
     return np.array(file.array(np.float32, count * width).reshape(count, width), np.float32)
 

@@ -10,6 +10,7 @@ from pipeline.stages.filter import Filter
 from pipeline.stages.fix import Fix
 from pipeline.stages.overused import Overused
 from pipeline.stages.prune import Prune
+from pipeline.stages.quality import Quality
 from pipeline.stages.read import Read
 from pipeline.stages.score import Score
 from pipeline.stages.self_instruct import SelfInstruct
@@ -31,5 +32,6 @@ STAGES: dict[str, Any] = {
     "dedup": Dedup,
     "decontaminate": Decontaminate,
     "score": Score,
+    "quality": Quality,
     "prune": Prune,
 }

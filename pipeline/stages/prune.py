@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import polars as pl
 
 from pipeline.errors import UsageError
+from pipeline.quality.folder import FILES, MADE_BY, read_model
 from pipeline.record import detail_text, view
 from pipeline.stage import Outcome, Stream, Tools
 
@@ -18,7 +20,8 @@ from pipeline.stage import Outcome, Stream, Tools
 class Prune:
     """Keeps records by one of their scores: those that reach a threshold, the best k, or the best share.
 
-    A record that lacks the score is dropped as `unscored`: nobody has judged it, so no number stands in for one. Among
+    A record that lacks the score is dropped as `unscored`: nobody has judged it, so no number stands in for one; or it
+    is kept beside the best, when you say so. Among
     equal scores the longer answer is kept, then the smaller id, which is a hash and so favours nobody.
 
     Attributes:
@@ -26,6 +29,9 @@ class Prune:
         threshold: lowest score that is kept (AlpaGasus: 4.5 of 5).
         top_k: how many records are kept at most, in each group; after the threshold when both are given.
         top_share: share of the scored records that is kept, in each group, rounded up; above 0 up to 1.
+        classifier: folder of a quality model, in place of a threshold: its own is taken, for the score that an entry
+            `quality` has put.
+        unscored: whether to `drop` records without the score, or to `keep` them, counted as `unscored_kept`.
         per: groups for `top_k` and `top_share`: `language`, or `tag:NAME` such as `tag:category`. Records without it
             are a group of their own.
     """
@@ -34,15 +40,20 @@ class Prune:
     threshold: float | None = None
     top_k: int | None = None
     top_share: float | None = None
+    classifier: str | None = field(default=None, metadata={"file": True, "folder": FILES, "made_by": MADE_BY})
+    unscored: Literal["drop", "keep"] = "drop"
     per: str | None = None
 
     scope: ClassVar[Literal["dataset"]] = "dataset"
 
     def __post_init__(self) -> None:
-        given = [name for name in ("threshold", "top_k", "top_share") if getattr(self, name) is not None]
-        if given not in (["threshold"], ["top_k"], ["top_share"], ["threshold", "top_k"]):
+        limits = ("threshold", "classifier", "top_k", "top_share")
+        given = [name for name in limits if getattr(self, name) is not None]
+        lines = (["threshold"], ["classifier"])
+        if given not in (*lines, ["top_k"], ["top_share"], *([*line, "top_k"] for line in lines)):
             raise UsageError(
-                f"prune: needs a threshold, top_k, both of these or top_share; given: {', '.join(given) or 'none'}",
+                "prune: needs a threshold (or the classifier that has one), top_k, both of these or top_share; "
+                f"given: {', '.join(given) or 'none'}",
                 "AlpaGasus keeps what has 'threshold: 4.5'; 'top_share: 0.5' keeps the better half",
             )
         if self.threshold is not None and not math.isfinite(self.threshold):
@@ -68,12 +79,16 @@ class Prune:
         """
         if not stream.slices:
             return
+        if self.classifier is not None:
+            line = read_model(Path(self.classifier)).threshold
+            yield from replace(self, classifier=None, threshold=line).run(stream, tools)
+            return
         parts = list(tools.map(partial(_measured, stage=self), stream.slices))
         verdicts = _judged(pl.concat(parts), self)
         begin = 0
         for piece in stream.slices:
             block = piece.load()
-            yield _outcome(block, verdicts.slice(begin, len(block)), self.score)
+            yield _outcome(block, verdicts.slice(begin, len(block)), self)
             begin += len(block)
             tools.progress(begin, stream.rows)
 
@@ -107,7 +122,10 @@ def _judged(measured: pl.DataFrame, stage: Prune) -> pl.DataFrame:
     passed = scored if stage.threshold is None else scored & (pl.col("score") >= stage.threshold)
     frame = measured.with_row_index("place").with_columns(
         passed=passed,
-        reason=pl.when(~scored).then(pl.lit("unscored")).when(~passed).then(pl.lit("below-threshold")),
+        reason=pl.when(~scored)
+        .then(pl.lit("unscored" if stage.unscored == "drop" else None, dtype=pl.String))
+        .when(~passed)
+        .then(pl.lit("below-threshold")),
         cut=pl.when(scored & ~passed).then(pl.lit(stage.threshold, dtype=pl.Float64)),
     )
     if stage.top_k is None and stage.top_share is None:
@@ -131,13 +149,14 @@ def _top(group: pl.DataFrame, stage: Prune) -> pl.DataFrame:
     return group.slice(size).select("place", reason=pl.lit(reason), cut=pl.lit(group["score"][size - 1]))
 
 
-def _outcome(block: pl.DataFrame, verdicts: pl.DataFrame, name: str) -> Outcome:
+def _outcome(block: pl.DataFrame, verdicts: pl.DataFrame, stage: Prune) -> Outcome:
     dropped = verdicts["reason"].is_not_null()
     evidence = verdicts.filter(dropped).select("score", "cut", "group").iter_rows(named=True)
-    details = [detail_text({"name": name} | {k: v for k, v in row.items() if v is not None}) for row in evidence]
+    details = [detail_text({"name": stage.score} | {k: v for k, v in row.items() if v is not None}) for row in evidence]
     return Outcome(
         kept=block.filter(~dropped),
         drops=block.filter(dropped).with_columns(
             reason=verdicts.filter(dropped)["reason"], detail=pl.Series(details, dtype=pl.String)
         ),
+        notes={"unscored_kept": spared} if (spared := int((~dropped & verdicts["score"].is_null()).sum())) else {},
     )

@@ -1,8 +1,10 @@
 """Have a judge score every answer."""
 
+import heapq
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pipeline.errors import UsageError
@@ -10,7 +12,7 @@ from pipeline.llm.flow import Flow
 from pipeline.llm.request import Profile
 from pipeline.llm.structured import require_json
 from pipeline.prompt import load_prompt
-from pipeline.record import Drop, Record
+from pipeline.record import Drop, Record, digest
 from pipeline.stage import Outcome, Stream, Tools
 from pipeline.stages.fates import Fate, settle
 from pipeline.stages.judge import Judge, Judgement
@@ -46,6 +48,8 @@ class Score:
 
     Attributes:
         model: role of the judge.
+        sample: how many records are judged, chosen by a hash of their ids, so that a larger sample holds the smaller
+            one; the others pass without a score, counted as `not_sampled`. All are when not set.
         dimension: `accuracy`, `helpfulness`, or a word of your own together with a `rubric`; the score's name.
         rubric: what each score means, in place of ours.
         language: language of the prompts for records whose own is not known.
@@ -65,6 +69,7 @@ class Score:
     batchable: ClassVar[bool] = True
 
     model: str = "default"
+    sample: int | None = field(default=None, metadata={"schema": {"minimum": 1}})
     dimension: str = field(default="accuracy", metadata={"schema": {"pattern": r"^\w[\w -]*$"}})
     rubric: str | None = None
     language: Literal["en", "zh"] = "en"
@@ -88,12 +93,31 @@ class Score:
         profile = tools.model(self.model)
         if self.reply == "json":
             require_json(profile, "reply: json")
+        chosen = self._chosen(stream, tools)
         if profile.languages:  # before anything is asked
             for record in stream.records():
+                if chosen is not None and record.id not in chosen:
+                    continue
                 if record.language not in (None, "und") and answer_of(record):
                     profile.require_language(str(record.language))
         judges = {tongue: self._judge(profile, tongue) for tongue in ("en", "zh")}
-        yield from settle(stream, lambda record: self._flow(record, judges), tools, self.window)
+
+        def flow(record: Record) -> Flow[Fate]:
+            return self._flow(record, judges) if chosen is None or record.id in chosen else _passed(record)
+
+        yield from settle(stream, flow, tools, self.window)
+
+    def _chosen(self, stream: Stream, tools: Tools) -> frozenset[str] | None:
+        """Ids of the sample, or None when it is all records."""
+        if self.sample is None or self.sample >= stream.rows:
+            return None
+        ids = (id for block in stream.blocks() for id in block["id"])
+        key = partial(digest, "sample", tools.seed, tools.entry)
+        return frozenset(heapq.nsmallest(self.sample, ids, key=key))
+
+    def prompts(self, profile: Profile) -> dict[str, str]:
+        """`name@hash` of the prompt that a judge gets, by language of the prompt."""
+        return {tongue: self._judge(profile, tongue).prompt.ref for tongue in ("en", "zh")}
 
     def _flow(self, record: Record, judges: Mapping[str, Judge]) -> Flow[Fate]:
         if not answer_of(record):
@@ -148,3 +172,9 @@ class Score:
             votes=self.votes,
             json=json,
         )
+
+
+def _passed(record: Record) -> Flow[Fate]:
+    """No judgement at all."""
+    return Fate(kept=(record,), notes=("not_sampled",))
+    yield
