@@ -1,0 +1,186 @@
+"""Stretches of Alpaca rows that are as plain as rows can be, many at a time; the careful readers take what is between.
+
+Plain are rows of `instruction`, `input` and `output`, in one order in the whole file, each a text. Everything else
+(another key, null, a damaged row) is read by `pipeline.formats.files` and `elements`, from where the stretch ends to
+where the next one begins, so that a file gives the same rows and the same errors either way.
+"""
+
+import json
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.bulk.flat_json import Layout
+from pipeline.formats.elements import Row, Unreadable, elements
+from pipeline.formats.files import PARQUET_BATCH, PARQUET_BREAKS, IsRow, line_row, parquet_row, rows
+
+COLUMNS = ("instruction", "input", "output")
+
+_HEAD = 65_536
+_SPAN = 4 << 20
+"""Bytes that are read in one go: some ten thousand rows."""
+_WORTH_IT, _MOST_PATIENCE = 32, 1_024
+"""After stretches shorter than this, ever more rows are read carefully before the next one is tried."""
+
+_FIRST = re.compile(rb"[ \t\r\n]*(\[?)[ \t\r\n]*(?=\{)")
+_SECOND_LINE = re.compile(r"[ \t\r]*\n\s*\S")
+_END = re.compile(rb"[ \t\r\n,]*\][ \t\r\n]*")
+
+
+class Plain(NamedTuple):
+    """Plain rows that follow each other: a frame of COLUMNS, without nulls."""
+
+    rows: pl.DataFrame
+
+
+def stretches(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable | Plain]:
+    """The rows of a file in order, as `pipeline.formats.files.rows` gives them where they are not plain.
+
+    Raises:
+        DataError: the file as a whole cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        if head.startswith(b"PAR1"):
+            return _parquet(path, is_row)
+        layout = _layout(head)
+        if layout is not None:
+            return _lines(path, layout) if layout.lines else _array(path.read_bytes(), layout)
+    except OSError:
+        pass  # The careful reader says what is wrong.
+    return rows(path, is_row)
+
+
+def _layout(head: bytes) -> Layout | None:
+    """How a file's rows look, when its first one is plain."""
+    start = _FIRST.match(head)
+    if start is None or b"\0" in head:
+        return None
+    text = head[start.end() :].decode("utf-8", "replace")
+    try:
+        row, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    if set(row) != set(COLUMNS) or not all(isinstance(value, str) for value in row.values()):
+        return None
+    lines = not start[1]
+    if lines and ("\n" in text[:end] or not _SECOND_LINE.match(text, end)):
+        return None
+    return Layout(tuple(row), lines)
+
+
+class _Patience:
+    """Whether it is time to try for a stretch: not after every row of a file that has hardly any."""
+
+    def __init__(self) -> None:
+        self._wait = self._left = 0
+
+    def over(self) -> bool:
+        """Whether the next row may be the first of a stretch."""
+        self._left -= 1
+        return self._left < 0
+
+    def learn(self, rows: int) -> None:
+        """A stretch had so many rows."""
+        self._wait = 0 if rows >= _WORTH_IT else min(2 * self._wait + 1, _MOST_PATIENCE)
+        self._left = self._wait
+
+
+def _plain(data: bytes, layout: Layout, at: int) -> Generator[Plain, None, tuple[int, int]]:
+    """The stretch that begins at data[at]; returns how many rows it has, and the place after it."""
+    count = 0
+    while True:
+        found, after = layout.scan(data, at, min(at + _SPAN, len(data)))
+        if found.is_empty():
+            return count, at
+        count, at = count + found.height, after
+        yield Plain(found.select(COLUMNS))
+
+
+def _array(data: bytes, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
+    start = _FIRST.match(data).end()  # type: ignore[union-attr]
+    _, at = yield from _plain(data, layout, start)
+    if len(data) - at < _HEAD and _END.fullmatch(data, at):
+        return
+    text = data.decode("utf-8", "surrogateescape")
+    bytes_at, text_at = at, len(data[:at].decode("utf-8"))
+    patience = _Patience()
+
+    def ahead(position: int) -> Generator[Plain, None, int]:
+        nonlocal bytes_at, text_at
+        if not patience.over():
+            return position
+        begin = bytes_at + len(text[text_at:position].encode("utf-8", "surrogateescape"))
+        count, bytes_at = yield from _plain(data, layout, begin)
+        text_at = position + len(data[begin:bytes_at].decode("utf-8"))
+        patience.learn(count)
+        return text_at
+
+    first_key = layout.keys[0] if at > start else None
+    yield from elements(text, text_at, "]", first_key=first_key, ahead=ahead)
+
+
+def _lines(path: Path, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
+    number = 0
+    patience = _Patience()
+    with path.open("rb") as file:
+        try:
+            while data := file.read(_SPAN):
+                data += file.readline()
+                at = 0
+                while at < len(data):
+                    if patience.over():
+                        count, end = yield from _plain(data, layout, at)
+                        patience.learn(count)
+                        number, at = number + data.count(b"\n", at, end), end
+                    if at < len(data):
+                        end = data.find(b"\n", at) + 1 or len(data)
+                        number += 1
+                        found = line_row(number, data[at:end])
+                        at = end
+                        if found is not None:
+                            yield found
+        except OSError as error:
+            yield Unreadable(number + 1, "damaged-file", str(error), "")
+
+
+def _parquet(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable | Plain]:
+    try:
+        file = pq.ParquetFile(path)
+    except PARQUET_BREAKS:
+        yield from rows(path, is_row)
+        return
+    number = 0
+    with file:
+        try:
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH):
+                if _is_plain(batch):
+                    number += batch.num_rows
+                    rows_of = pl.from_arrow(batch)
+                    assert isinstance(rows_of, pl.DataFrame)
+                    yield Plain(rows_of.select(COLUMNS))
+                    continue
+                for value in batch.to_pylist():
+                    number += 1
+                    yield parquet_row(number, value)
+        except PARQUET_BREAKS as error:
+            yield Unreadable(number + 1, "damaged-file", f"cannot be read from row {number + 1} on: {error}", "")
+
+
+def _is_plain(batch: Any) -> bool:
+    if sorted(batch.schema.names) != sorted(COLUMNS) or not batch.num_rows:
+        return False
+    kinds = (pa.string(), pa.large_string(), pa.string_view())
+    columns = [column for column in batch.columns if column.type in kinds and not column.null_count]
+    try:
+        for column in columns:
+            column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return len(columns) == len(COLUMNS)
