@@ -214,9 +214,10 @@ def test_a_scan_stops_where_what_it_may_read_ends(rows: list[dict[str, str]], as
     lines = [line + b"\n" for line in as_json([{name: row[name] for name in COLUMNS} for row in rows], ascii)]
     data = b"".join(lines)
     stop = max(0, len(data) - cut)
-    found, after = Layout(COLUMNS, True).scan(data, 0, stop)
+    found, after, passed = Layout(COLUMNS, True).scan(data, 0, stop)
     whole = [row for n, row in enumerate(rows) if sum(map(len, lines[: n + 1])) - 1 <= stop]
-    assert found.rows() == [tuple(row[name] for name in COLUMNS) for row in whole]
+    assert pl.DataFrame(found).rows() == [tuple(row[name] for name in COLUMNS) for row in whole]
+    assert passed == data.count(b"\n", 0, after)
     assert after == min(sum(map(len, lines[: len(whole)])), stop)
 
 

@@ -1,7 +1,5 @@
 """JSON objects that hold the same texts under the same keys, read in one compiled pass; at anything else it stops."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -18,6 +16,11 @@ for _letter, _character in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
     _ESCAPES[_letter] = _character
 
 _Bytes = NDArray[np.uint8]
+
+
+@njit(cache=True, nogil=True)
+def _is_space(byte: np.uint8) -> bool:
+    return bool(byte == 0x20 or byte == 0x0A or byte == 0x0D or byte == 0x09)
 
 
 @njit(cache=True, nogil=True)
@@ -133,84 +136,82 @@ def _scan(
     key_ends: NDArray[np.int64],
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Read rows until one is not as expected; how many there were, and the place after the last of them."""
-    count, rows = len(key_ends) - 1, 0
+) -> tuple[int, int, int]:
+    """Read rows until one is not as expected; how many there were, the place after the last, line breaks up to it."""
+    count, rows, passed, breaks = len(key_ends) - 1, 0, 0, 0
     ends[:, 0] = 0
     after = at
     while True:
         at = after
         # Between rows: line breaks in JSON Lines, commas in an array; what is between them otherwise is not ours.
-        while at < stop and (
-            data[at] == 0x20
-            or data[at] == 0x09
-            or data[at] == 0x0D
-            or data[at] == 0x0A
-            or (data[at] == 0x2C and not lines)
-        ):
+        breaks = 0
+        while at < stop and (_is_space(data[at]) or (data[at] == 0x2C and not lines)):
+            breaks += data[at] == 0x0A
             at += 1
         if at >= stop or data[at] != 0x7B:
-            return rows, after
+            return rows, after, passed
         at += 1
         for k in range(count):
             at = _space(data, at, stop, lines)
             if at >= stop or data[at] != 0x22:
-                return rows, after
+                return rows, after, passed
             at += 1
             for j in range(key_ends[k], key_ends[k + 1]):
                 if at >= stop or data[at] != keys[j]:
-                    return rows, after
+                    return rows, after, passed
                 at += 1
             if at >= stop or data[at] != 0x22:
-                return rows, after
+                return rows, after, passed
             at = _space(data, at + 1, stop, lines)
             if at >= stop or data[at] != 0x3A:
-                return rows, after
+                return rows, after, passed
             at = _space(data, at + 1, stop, lines)
             if at >= stop or data[at] != 0x22:
-                return rows, after
+                return rows, after, passed
             at, to = _text(data, at + 1, stop, out[k], ends[k, rows])
             if at < 0:
-                return rows, after
+                return rows, after, passed
             ends[k, rows + 1] = to
             at = _space(data, at, stop, lines)
             if at >= stop or data[at] != (0x7D if k == count - 1 else 0x2C):
-                return rows, after
+                return rows, after, passed
             at += 1
         if lines:
             at = _space(data, at, stop, True)
             if at < stop and data[at] != 0x0A:
-                return rows, after
+                return rows, after, passed
+            passed += breaks + (at < stop)
             at = min(at + 1, stop)
         rows += 1
         after = at
 
 
-@dataclass(frozen=True)
 class Layout:
     """How rows look: their keys in order, and whether they stand one a line or between brackets."""
 
-    keys: tuple[str, ...]
-    lines: bool
+    def __init__(self, keys: tuple[str, ...], lines: bool) -> None:
+        self.keys, self.lines = keys, lines
+        self._names = np.frombuffer("".join(keys).encode(), np.uint8)
+        self._name_ends = np.cumsum([0, *(len(key.encode()) for key in keys)])
+        self._out = np.empty((len(keys), 0), np.uint8)
 
-    def scan(self, data: bytes | memoryview, start: int, stop: int) -> tuple[pl.DataFrame, int]:
-        """The rows from data[start] on that are plain and end before `stop`, and the place after the last of them.
+    def scan(self, data: bytes, start: int, stop: int) -> tuple[dict[str, pl.Series], int, int]:
+        """The rows from data[start] on that are plain and end before `stop`.
 
         A row is plain when it has exactly these keys in this order, written without escapes, and a text under each;
-        all of it valid JSON in valid UTF-8. The place is that after the row's closing brace, or in JSON Lines after
-        its line break.
+        all of it valid JSON in valid UTF-8.
+
+        Returns:
+            The texts under each key; the place after the last row's closing brace, or in JSON Lines after its line
+            break; how many line breaks were passed in JSON Lines.
         """
+        if self._out.shape[1] < stop - start + 8:
+            self._out = np.empty((len(self.keys), stop - start + 8), np.uint8)
+        ends = np.empty((len(self.keys), (stop - start) // (len(self.keys) * _SHORTEST) + 2), np.int64)
         view = np.frombuffer(data, np.uint8)
-        names = [key.encode() for key in self.keys]
-        most = (stop - start) // (len(names) * _SHORTEST) + 2
-        out = np.empty((len(names), stop - start + 8), np.uint8)
-        ends = np.empty((len(names), most), np.int64)
-        key_ends = np.cumsum([0, *map(len, names)])
-        found, after = _scan(
-            view, start, stop, self.lines, np.frombuffer(b"".join(names), np.uint8), key_ends, out, ends
-        )
-        columns = {key: _column(out[k], ends[k, : found + 1]) for k, key in enumerate(self.keys)}
-        return pl.DataFrame(columns), after
+        found, after, passed = _scan(view, start, stop, self.lines, self._names, self._name_ends, self._out, ends)
+        columns = {key: _column(self._out[k], ends[k, : found + 1]) for k, key in enumerate(self.keys)}
+        return columns, after, passed
 
 
 def _column(out: _Bytes, ends: NDArray[np.int64]) -> pl.Series:

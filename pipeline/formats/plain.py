@@ -22,8 +22,8 @@ from pipeline.formats.files import PARQUET_BATCH, PARQUET_BREAKS, IsRow, line_ro
 COLUMNS = ("instruction", "input", "output")
 
 _HEAD = 65_536
-_SPAN = 4 << 20
-"""Bytes that are read in one go: some ten thousand rows."""
+_SPAN = 1 << 20
+"""Bytes that are read in one go: some thousand rows."""
 _WORTH_IT, _MOST_PATIENCE = 32, 1_024
 """After stretches shorter than this, ever more rows are read carefully before the next one is tried."""
 
@@ -92,20 +92,21 @@ class _Patience:
         self._left = self._wait
 
 
-def _plain(data: bytes, layout: Layout, at: int) -> Generator[Plain, None, tuple[int, int]]:
-    """The stretch that begins at data[at]; returns how many rows it has, and the place after it."""
-    count = 0
-    while True:
-        found, after = layout.scan(data, at, min(at + _SPAN, len(data)))
-        if found.is_empty():
-            return count, at
-        count, at = count + found.height, after
-        yield Plain(found.select(COLUMNS))
+def _plain(data: bytes, layout: Layout, at: int) -> Generator[Plain, None, tuple[int, int, int]]:
+    """The stretch that begins at data[at]; returns how many rows it has, the place after it, and its line breaks."""
+    count = lines = 0
+    while at < len(data):
+        found, after, passed = layout.scan(data, at, min(at + _SPAN, len(data)))
+        if found[COLUMNS[0]].is_empty():
+            break
+        count, at, lines = count + len(found[COLUMNS[0]]), after, lines + passed
+        yield Plain(pl.DataFrame({name: found[name] for name in COLUMNS}))
+    return count, at, lines
 
 
 def _array(data: bytes, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
     start = _FIRST.match(data).end()  # type: ignore[union-attr]
-    _, at = yield from _plain(data, layout, start)
+    _, at, _ = yield from _plain(data, layout, start)
     if len(data) - at < _HEAD and _END.fullmatch(data, at):
         return
     text = data.decode("utf-8", "surrogateescape")
@@ -117,7 +118,7 @@ def _array(data: bytes, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
         if not patience.over():
             return position
         begin = bytes_at + len(text[text_at:position].encode("utf-8", "surrogateescape"))
-        count, bytes_at = yield from _plain(data, layout, begin)
+        count, bytes_at, _ = yield from _plain(data, layout, begin)
         text_at = position + len(data[begin:bytes_at].decode("utf-8"))
         patience.learn(count)
         return text_at
@@ -136,9 +137,9 @@ def _lines(path: Path, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
                 at = 0
                 while at < len(data):
                     if patience.over():
-                        count, end = yield from _plain(data, layout, at)
+                        count, at, passed = yield from _plain(data, layout, at)
                         patience.learn(count)
-                        number, at = number + data.count(b"\n", at, end), end
+                        number += passed
                     if at < len(data):
                         end = data.find(b"\n", at) + 1 or len(data)
                         number += 1

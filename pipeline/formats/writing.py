@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal, TextIO
 
 import polars as pl
 import pyarrow as pa
@@ -40,7 +40,7 @@ _ENDINGS = ".json, .jsonl, .json.gz, .jsonl.gz or .parquet"
 class JsonRows:
     """Writes rows one a line, between brackets and with commas when it is an array; call `close` at the end."""
 
-    def __init__(self, file: IO[str], container: Container) -> None:
+    def __init__(self, file: TextIO, container: Container) -> None:
         self._file, self._array = file, container == "array"
         self.rows = 0
         if self._array:
@@ -58,7 +58,12 @@ class JsonRows:
         heads = (before.encode(), b', "input": ', b', "output": ')
         members = [Member(rows[name], head) for name, head in zip(COLUMNS, heads, strict=True)]
         text, _ = written(members, b"}" if self._array else b"}\n")
-        self._file.write(str(text[self._array and not self.rows :], "utf-8"))
+        text = text[self._array and not self.rows :]
+        if isinstance(self._file.buffer, io.BufferedWriter):
+            self._file.flush()
+            self._file.buffer.write(text)
+        else:  # A flush would show in what a compressor writes.
+            self._file.write(str(text, "utf-8"))
         self.rows += rows.height
 
     def close(self) -> None:
@@ -68,7 +73,7 @@ class JsonRows:
 
 
 @contextmanager
-def _text_file(path: Path, name: str) -> Iterator[IO[str]]:
+def _text_file(path: Path, name: str) -> Iterator[TextIO]:
     """A UTF-8 file to write to, gzipped when `name` says so; the same text gives the same bytes."""
     with path.open("wb") as raw:
         if not name.endswith(".gz"):

@@ -61,7 +61,7 @@ class Read:
         repeats = _Repeats()
         kept: list[Record] = []
         drops: list[Drop] = []
-        done = 0
+        done = told = 0
         for item in self._items(repeats):
             if isinstance(item, Drop):
                 drops.append(item)
@@ -75,7 +75,9 @@ class Read:
                 if isinstance(item, pl.DataFrame):
                     done += item.height
                     yield Outcome(kept=item, derived=item.height)
-                tools.progress(done, None)
+                if done >= told + BLOCK_ROWS:
+                    tools.progress(done, None)
+                    told = done
         if kept or drops:
             done += len(kept) + len(drops)
             yield _outcome(kept, drops)
@@ -93,7 +95,8 @@ class Read:
                 found: Sized
                 if isinstance(item, Plain):
                     found = item.rows.head(item.rows.height if left is None else left)
-                    yield frame_of_plain(found, repeats.ids_of(found), self._ours(path, {}))
+                    frame = frame_of_plain(found, repeats.ids_of(found), self._ours(path, {}))
+                    yield from frame.iter_slices(BLOCK_ROWS)
                 else:
                     found = item.records if left is None else item.records[:left]
                     yield from (self._record(path, fields, repeats) for fields in found)
