@@ -1,6 +1,6 @@
 """What a benchmark found beside what is wanted: said at once, and kept for the table that closes `make bench`.
 
-A benchmark makes one `Verdicts` with its own file's name and calls `tell` for each line; `python benchmarks/_verdicts.py`
+A benchmark makes one `Verdicts(__file__, packages)` and calls `tell` for each line; `python benchmarks/_verdicts.py`
 prints the table of all benchmarks that have run.
 """
 

@@ -1,13 +1,13 @@
 """Reading and writing alpaca_data.json as a JSON array, JSON Lines and parquet: us, polars and msgspec.
 
 Run: REAL_DATA=folder python benchmarks/reading.py [--runs 3]
-The peers decode the rows and encode them again into the same container; they look at nothing and keep no record of what
-is wrong. We do what `seedmill convert` and the read stage do: rows become records with what they came from, what cannot be
-read is quarantined, and (in the read stage) every record gets its id, a hash of its content, checked for repeats. The rows
+The peers decode the rows and encode them again into the same container; they keep no record of what is wrong. We do
+what `seedmill convert` and the read stage do: rows become records with what they came from, what cannot be read is
+quarantined, and in the read stage every record gets its id, a hash of its content, and repeats are numbered. The rows
 that come out are compared before times are printed.
 
 Predicted before the compiled reader was written: 2.2 s -> 0.15 s for the read stage on the array, about 45 ms of that
-reading as msgspec needs, 60 ms hashing, the rest columns; so 2 x msgspec for converting, and not for the stage with ids.
+reading as msgspec needs, 60 ms hashing, the rest columns; so 2 x msgspec for converting, more for reading with ids.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def in_turn(runners: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Medians of the seconds of each, taken in turn, so that a busy moment meets all of them; the first is not counted."""
+    """Medians of the seconds of each, taken in turn so that a busy moment meets all; the first is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for number in range(runs + 1):
         for name, run in runners.items():

@@ -43,6 +43,7 @@ def elements(
     closing: str | None,
     *,
     alone: bool = True,
+    first_line: int = 1,
     first_key: str | None = None,
     ahead: Callable[[int], Generator[T, None, int]] | None = None,
 ) -> Iterator[Row | Unreadable | T]:
@@ -52,15 +53,17 @@ def elements(
     whole stretch is one Unreadable.
 
     Args:
-        text: the whole file; bytes that are not UTF-8 stand in it as surrogates (`surrogateescape`).
+        text: the file from the beginning of a line on, to its end; bytes that are not UTF-8 stand in it as surrogates
+            (`surrogateescape`).
         start: offset after the opening bracket, or of the first value.
         closing: the bracket that must end the series; None when the series ends with the text.
         alone: whether nothing may follow the closing bracket.
+        first_line: the number of that line.
         first_key: the first key of the rows so far, when text[start] is not the first row.
         ahead: called with the offset after each readable value; may give what it makes of the values that follow, and
             returns the offset after them.
     """
-    position, line, counted = start, 1, 0
+    position, line, counted = start, first_line, 0
     next_row = None if first_key is None else _row_with(json.dumps(first_key))
     foreign = _FOREIGN_BYTES.search(text, start) is not None
     while True:
@@ -77,7 +80,7 @@ def elements(
         if next_row is None and (match := _FIRST_KEY.match(text, position)):
             next_row = _row_with(match[1])
         try:
-            value, end = decode(text, position)
+            value, end = decode(text, position, first_line)
             if foreign and _FOREIGN_BYTES.search(text, position, end):
                 raise Bad("bad-utf8", "bytes that are not UTF-8", end=end)
             yield Row(line, value, text[position : min(end, position + RAW_CHARACTERS)])

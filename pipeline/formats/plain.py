@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,8 +110,9 @@ def _array(data: bytes, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
     _, at, _ = yield from _plain(data, layout, start)
     if len(data) - at < _HEAD and _END.fullmatch(data, at):
         return
-    text = data.decode("utf-8", "surrogateescape")
-    bytes_at, text_at = at, len(data[:at].decode("utf-8"))
+    begin_line = data.rfind(b"\n", 0, at) + 1
+    text = str(memoryview(data)[begin_line:], "utf-8", "surrogateescape")
+    bytes_at, text_at = at, _characters(data, begin_line, at)
     patience = _Patience()
 
     def ahead(position: int) -> Generator[Plain, None, int]:
@@ -119,12 +121,19 @@ def _array(data: bytes, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
             return position
         begin = bytes_at + len(text[text_at:position].encode("utf-8", "surrogateescape"))
         count, bytes_at, _ = yield from _plain(data, layout, begin)
-        text_at = position + len(data[begin:bytes_at].decode("utf-8"))
+        text_at = position + _characters(data, begin, bytes_at)
         patience.learn(count)
         return text_at
 
     first_key = layout.keys[0] if at > start else None
-    yield from elements(text, text_at, "]", first_key=first_key, ahead=ahead)
+    first_line = 1 + data.count(b"\n", 0, begin_line)
+    yield from elements(text, text_at, "]", first_line=first_line, first_key=first_key, ahead=ahead)
+
+
+def _characters(data: bytes, start: int, end: int) -> int:
+    """How many characters data[start:end] has, which is valid UTF-8: all bytes but those that go on with one."""
+    signed = np.frombuffer(data, np.int8)
+    return sum(int((signed[at : min(at + _SPAN, end)] >= -64).sum()) for at in range(start, end, _SPAN))
 
 
 def _lines(path: Path, layout: Layout) -> Iterator[Row | Unreadable | Plain]:
