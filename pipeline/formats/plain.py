@@ -25,6 +25,8 @@ COLUMNS = ("instruction", "input", "output")
 _HEAD = 65_536
 _SPAN = 1 << 20
 """Bytes that are read in one go: some thousand rows."""
+_BATCHES = 4
+"""Batches of a parquet file that are handed on together."""
 _WORTH_IT, _MOST_PATIENCE = 32, 1_024
 """After stretches shorter than this, ever more rows are read carefully before the next one is tried."""
 
@@ -167,20 +169,32 @@ def _parquet(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable | Plain]:
         yield from rows(path, is_row)
         return
     number = 0
+    plain: list[Any] = []
     with file:
         try:
             for batch in file.iter_batches(batch_size=PARQUET_BATCH):
-                if _is_plain(batch):
+                is_plain = _is_plain(batch)
+                if is_plain:
+                    plain.append(batch)
                     number += batch.num_rows
-                    rows_of = pl.from_arrow(batch)
-                    assert isinstance(rows_of, pl.DataFrame)
-                    yield Plain(rows_of.select(COLUMNS))
-                    continue
-                for value in batch.to_pylist():
+                if plain and (not is_plain or len(plain) == _BATCHES):
+                    yield _together(plain)
+                    plain = []
+                for value in () if is_plain else batch.to_pylist():
                     number += 1
                     yield parquet_row(number, value)
         except PARQUET_BREAKS as error:
-            yield Unreadable(number + 1, "damaged-file", f"cannot be read from row {number + 1} on: {error}", "")
+            broken = Unreadable(number + 1, "damaged-file", f"cannot be read from row {number + 1} on: {error}", "")
+            yield from (_together(plain), broken) if plain else (broken,)
+            return
+    if plain:
+        yield _together(plain)
+
+
+def _together(batches: list[Any]) -> Plain:
+    rows = pl.from_arrow(pa.Table.from_batches(batches).select(COLUMNS))
+    assert isinstance(rows, pl.DataFrame)
+    return Plain(rows)
 
 
 def _is_plain(batch: Any) -> bool:

@@ -63,6 +63,8 @@ def _share(name: str, count: int, records: int) -> str:
 def _field_table(field: str, title: str, signals: Mapping[str, Any], every: bool) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     there = signals[f"{field}_chars"][ALL]["count"]
+    if not there:
+        return Text(f"no {title}", style="dim")
     table.add_column(f"{title} ({there:,})", no_wrap=True)
     for name in ("least", "1%", "median", "99%", "most"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -71,7 +73,7 @@ def _field_table(field: str, title: str, signals: Mapping[str, Any], every: bool
     constant: list[str] = []
     names = ["n_turns"] if field == "text" else []
     names += [name for name in signals if name.startswith(f"{field}_")]
-    for name in names if there else ():
+    for name in names:
         told = signals[name][ALL]
         short = name.removeprefix(f"{field}_")
         if told["min"] == told["max"]:
