@@ -253,6 +253,7 @@ def test_mistakes_on_the_command_line(
     (tmp_path / "good.jsonl").write_text('{"instruction": "Go.", "input": "", "output": "Gone."}\n')
     for words, message, code in (
         (["profile", "none.json"], "none.json: no such file", 1),
+        (["profile", "."], ".: is a directory", 1),
         (["profile", "bad.jsonl"], "no row can be read (1 wrong-type)", 1),
         (["profile", "good.jsonl", "--signal", "output_char"], "there is no signal 'output_char'", 2),
         (["profile", "good.jsonl", "--save-recipe", "x.yaml"], "nothing to write into the recipe", 2),
@@ -260,7 +261,11 @@ def test_mistakes_on_the_command_line(
     ):
         assert main(words) == code, words
         assert message in capsys.readouterr().err
+    (tmp_path / "outputs" / "profile-good" / "taken").write_text("")
+    assert main(["profile", "good.jsonl", "--run", "profile-good/taken"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
     assert not list(tmp_path.glob("outputs/*/.profile.partial"))
+    assert not (tmp_path / "outputs" / "profile-bad").exists()
 
 
 def test_terminal_escapes_of_a_hostile_row_are_not_printed(

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from filters import PRESETS, Check
 from pipeline.errors import UsageError, no_room
 from pipeline.formats.files import expand
+from pipeline.formats.reading import blocks
 from pipeline.profile import store
 from pipeline.profile.decide import Ruling, decide
 from pipeline.profile.make import complete, make
@@ -55,19 +57,23 @@ def _measured(read: Read, arguments: argparse.Namespace) -> store.Profile:
     files = expand(read.data or ())
     name = arguments.run or f"profile-{files[0].name.split('.')[0]}"
     folder = arguments.outputs / name / store.FOLDER
+    for path in files:
+        next(blocks(path), None)  # Says what is wrong with a file that cannot be read at all.
     mark = store.fingerprint(files, read.format)
     found = None if arguments.fresh else store.stored(folder, mark)
     if found is not None:
         return found
     if (folder / "manifest.json").exists() and not arguments.fresh:
         _say("the stored profile is of another file or another version: measuring again")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     facts = {"fingerprint": mark, "files": [str(path) for path in files], "format": read.format}
     began = time.monotonic()
     try:
         found = make(folder, read, facts, _progress())
     except OSError as error:
-        raise no_room(error, folder) or error from error
+        raise no_room(error, folder) or UsageError(f"{folder}: cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            folder.parent.rmdir()  # When nothing came of it, and it is empty.
     _say(f"{found.records:,} records measured in {time.monotonic() - began:.0f} s, kept in {folder}")
     return found
 
