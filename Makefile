@@ -88,6 +88,7 @@ peers: ## Install the peers of benchmarks/rules.py and decontamination.py into a
 
 bench: $(VENV)/.ready-bench ## Run the benchmarks beside their peers
 	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+	@echo '== all'; $(BIN)/python benchmarks/_verdicts.py
 
 docs: $(VENV)/.ready ## Write docs/filters.md anew (needs REAL_DATA)
 	@$(BIN)/python docs/filters_page.py

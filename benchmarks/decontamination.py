@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
+from _verdicts import Verdicts
 
 from pipeline.contamination.items import Item, items_of
 from pipeline.formats.columns import frame_of
@@ -116,8 +117,11 @@ def planted(rows: Sequence[Row], edit: Edit, count: int, seed: int) -> tuple[lis
     ]
 
 
-def recall(stage: Decontaminate, rows: list[Row], kind: str, edit: Edit, count: int, seeds: Sequence[int]) -> None:
-    """Print what is found of the plants (by their own item), by half and by benchmark; the first lot among all rows."""
+def recall(stage: Decontaminate, rows: list[Row], kind: str, edit: Edit, count: int, seeds: Sequence[int]) -> float:
+    """Print what is found of the plants (by their own item), by half and by benchmark; the first lot among all rows.
+
+    Returns the share of all that is found.
+    """
     total, found = Counter[str](), Counter[str]()
     for seed in seeds:
         chosen, held = planted(rows, edit, count, seed)
@@ -129,6 +133,7 @@ def recall(stage: Decontaminate, rows: list[Row], kind: str, edit: Edit, count: 
                 found[key] += (name, line) in told.get(str(number + shift), ())
     cells = [f"{found[key] / total[key]:.1%}".rjust(13) for key in ("all", "half 0", "half 1", *BENCHMARKS)]
     print(f"| {kind:<8} | " + " | ".join(cells) + " |")
+    return found["all"] / total["all"]
 
 
 def datatrove(rows: list[Row], kinds: dict[str, Edit], count: int) -> None:
@@ -185,9 +190,14 @@ def main() -> None:
     print(f"\n{options.plants} plants, {options.seeds} times, found by their item:\n")
     columns = ("all", "even", "odd", *(name.replace("_", " ")[:13] for name in BENCHMARKS))
     print("| kind     | " + " | ".join(column.rjust(13) for column in columns) + " |")
-    for kind, edit in kinds.items():
-        recall(stage, rows, kind, edit, options.plants, range(options.first_seed, options.first_seed + options.seeds))
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    shares = {kind: recall(stage, rows, kind, edit, options.plants, seeds) for kind, edit in kinds.items()}
     print()
+    verdicts = Verdicts(__file__, ("polars", "numba"))
+    for kind, least in (("verbatim", 0.99), ("edited", 0.9)):
+        verdicts.tell(f"{kind} plants found", f"{shares[kind]:.1%}", f">= {least:.0%}", shares[kind] >= least)
+    wrong = outcome.drops.height / len(rows)
+    verdicts.tell("rows of alpaca_data.json dropped", f"{wrong:.3%}", "<= 0.1%", wrong <= 0.001)
     datatrove(rows, kinds, options.plants)
     print(f"python {sys.version.split()[0]}, polars {pl.__version__}; {os.cpu_count()} processors; ours: medians of 3")
 

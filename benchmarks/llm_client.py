@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from _questions import LATENCY, SCRIPT, TOKENS
+from _verdicts import Verdicts
 
 from pipeline.llm.fake.provider import FakeProvider
 
@@ -138,26 +139,23 @@ def show(runners: Sequence[Runner], in_flight: Sequence[int]) -> None:
     print("\ncalls a second, share of what the latency allows, processor time of the client a call")
 
 
-def verdicts(in_flight: Sequence[int]) -> None:
+def verdicts(in_flight: Sequence[int], say: Verdicts) -> None:
     """What is wanted beside what was measured."""
     most = [n for n in in_flight if n >= 256]
     for n in most:
         times, share = THIN.median(n) / BACKED.median(n), THIN.median(n) * LATENCY / n
         room = n / LATENCY / BACKED.median(n)
-        tell(f"{n:,} in flight: {times:.1f} times the SDK with aiohttp (the latency allows {room:.1f})", times >= 4.0)
+        figure = f"{times:.1f} x the SDK with aiohttp (the latency allows {room:.1f})"
+        say.tell(f"calls a second, {n:,} in flight", figure, ">= 4 x", times >= 4.0)
         if times < 4.0 <= room * 1.05:
             print(f"     at {share:.2f} of what the latency allows")
     if {256, 1024} <= set(in_flight):
         times = THIN.median(1024) / THIN.median(256)
-        tell(f"1,024 in flight: {times:.2f} times the rate of 256", times >= 1.0)
+        say.tell("calls a second, 1,024 in flight", f"{times:.2f} x the rate of 256", ">= 1 x", times >= 1.0)
     worst = max(THIN.median(n, "cpu_ms") for n in in_flight)
-    tell(f"processor time a call, ledger included: {worst:.2f} ms at most", worst <= 0.8)
+    say.tell("processor time a call, ledger included", f"{worst:.2f} ms", "<= 0.8 ms", worst <= 0.8)
     replay = statistics.median(told["replay"] for n in in_flight for told in THIN.rounds[n])
-    tell(f"replay: {replay:,.0f} finished calls a second", replay >= 20_000)
-
-
-def tell(sentence: str, met: bool) -> None:
-    print(f"{'met ' if met else 'MISSED'} {sentence}")
+    say.tell("finished calls replayed", f"{replay:,.0f} a second", ">= 20,000", replay >= 20_000)
 
 
 def main() -> None:
@@ -187,7 +185,7 @@ def main() -> None:
     peaks = ", ".join(f"{THIN.median(n, 'peak'):,.0f} of {n:,}" for n in in_flight)
     print(f"in flight at once at most, since our gate goes no further than pays: {peaks}")
     print(f"the provider's processor time: {min(told):.2f} to {max(told):.2f} ms a call\n")
-    verdicts(in_flight)
+    verdicts(in_flight, Verdicts(__file__, ("openai", "aiohttp", "httptools")))
     named = ", ".join(f"{package} {version(package)}" for package in ("openai", "aiohttp", "httptools"))
     named += "".join(f", {runner.title} {runner.rounds[256][0]['version']}" for runner in others)
     print(f"\npython {platform.python_version()}, {named}; {os.cpu_count()} processors; medians of {runs}")

@@ -34,6 +34,7 @@ import numpy as np
 from _edited_set import SIZE, jaccard, with_copies
 from _near_peers import SKIPPED, by_datasketch, by_rensa, by_text_dedup
 from _short_rows import short_rows
+from _verdicts import Verdicts
 from novelty import alpaca, show, timed
 
 from pipeline.similar.cluster import Rule, near_duplicates
@@ -107,12 +108,23 @@ def verified(texts: Sequence[str], origin: Sequence[int], found: dict[int, int],
     return f"{remark}; recall {recall:.4f} of {len(close)} copies with Jaccard >= 0.75"
 
 
-def compare(texts: Sequence[str], origin: Sequence[int], check: int, *, peers: bool, text_dedup: Path | None) -> None:
+def compare(
+    texts: Sequence[str],
+    origin: Sequence[int],
+    check: int,
+    verdicts: Verdicts,
+    *,
+    peers: bool,
+    text_dedup: Path | None,
+) -> None:
     found, facts = measured(texts)
     seconds = facts["seconds"]
     used = f"{facts['processor']:.2f} s of processor time, peak {facts['peak'] / 1e9:.2f} GB"
     remark = f"{used}; {verified(texts, origin, found, check)}"
     lines = [("seedmill", seconds, remark)]
+    if len(texts) >= 1_000_000:
+        figure, met = f"{seconds:.1f} s, {facts['peak'] / 1e9:.2f} GB", seconds <= 12 and facts["peak"] <= 2.5e9
+        verdicts.tell(f"near-duplicates, {len(texts):,}", figure, "<= 12 s, <= 2.5 GB", met)
     if peers:
         begin = time.process_time()
         flagged, took = timed(lambda: by_rensa(texts))
@@ -120,6 +132,8 @@ def compare(texts: Sequence[str], origin: Sequence[int], check: int, *, peers: b
         missed = len(found.keys() - flagged)
         remark = f"{processor:.2f} s of processor time; {len(flagged)} flagged, nothing verified, {missed} of ours not"
         lines.append(("rensa", took, f"{remark}; we take 1/{took / seconds:.1f} of its time"))
+        times = took / seconds
+        verdicts.tell(f"near-duplicates, {len(texts):,}", f"1/{times:.1f} of rensa, verified", "<= 1/8", times >= 8)
     if peers and len(texts) <= DATASKETCH_ROWS:
         theirs, took = timed(lambda: by_datasketch(texts))
         both = len(found.keys() & theirs.keys())
@@ -168,10 +182,11 @@ def main() -> None:
         many_short(options.short)
         return
     real = alpaca("instruction", "input", "output")
+    verdicts = Verdicts(__file__, ("rensa", "datasketch", "numba", "numpy", "polars"))
     for rows in options.rows:
         texts, origin = with_copies(real, rows)
         with_peers = not options.no_peers and rows <= 200_000
-        compare(texts, origin, options.check, peers=with_peers, text_dedup=options.text_dedup)
+        compare(texts, origin, options.check, verdicts, peers=with_peers, text_dedup=options.text_dedup)
     if options.text_dedup is None:
         print("not run: text-dedup: it pins older versions of what we use; --text-dedup DIR makes a venv for it")
     for name, reason in SKIPPED.items():

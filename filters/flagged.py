@@ -48,14 +48,16 @@ def flagged(
     found = text.str.extract_all(pattern)
     share = found.list.join("").str.len_chars() / text.str.count_matches(_LETTERS)
     kinds = found.list.eval(pl.element().str.to_lowercase()).list.n_unique()
+    hits, ratio = pl.col("flagged_hits"), pl.col("flagged_ratio")
     gate = text.str.contains_any([*latin, *other], ascii_case_insensitive=True)
     return (
         Check(
             reason="flagged-words",
             field="text",
-            when=(found.list.len() >= min_hits) & (kinds >= min(2, min_hits)) & (share > max_ratio),
+            when=(hits >= min_hits) & (pl.col("flagged_kinds") >= min(2, min_hits)) & (ratio > max_ratio),
             value=found.list.unique(maintain_order=True),
             gate=gate,
+            measured={"flagged_hits": found.list.len(), "flagged_kinds": kinds, "flagged_ratio": share},
             scope="record",
         ),
     )

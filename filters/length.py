@@ -28,7 +28,7 @@ def length(
     """
     scope: Literal["turn", "record"] = "record" if field == "text" else "turn"
     judged = ~pl.col("excused") if field == "output" else pl.lit(True)
-    sizes = {"words": pl.col(f"{field}_words"), "chars": pl.col(field).str.len_chars()}
+    sizes = {"words": pl.col(f"{field}_words"), "chars": pl.col(f"{field}_chars").cast(pl.Int64)}
     limits = [("too-short", "words", min_words), ("too-short", "chars", min_chars)]
     limits += [("too-long", "words", max_words), ("too-long", "chars", max_chars)]
     return tuple(

@@ -39,18 +39,26 @@ def repetition(
     distinct_words = words.list.n_unique() / words.list.len()
     distinct_characters = characters.list.n_unique() / characters.list.len()
     found = (
-        ("repeated-sentences", prose & (sentences.list.len() >= 8) & (repeated > max_repeated_sentences), repeated),
-        ("repeated-words", unbroken & (words.list.len() >= 60) & (distinct_words < min_distinct_words), distinct_words),
-        (
-            "repeated-characters",
-            unbroken & (characters.list.len() >= 200) & (distinct_characters < min_distinct_characters),
-            distinct_characters,
-        ),
+        ("repeated-sentences", "repeated_sentences", repeated, prose & (sentences.list.len() >= 8)),
+        ("repeated-words", "distinct_words", distinct_words, unbroken & (words.list.len() >= 60)),
+        ("repeated-characters", "distinct_characters", distinct_characters, unbroken & (characters.list.len() >= 200)),
     )
+    bounds = {
+        "repeated_sentences": pl.col("repeated_sentences") > max_repeated_sentences,
+        "distinct_words": pl.col("distinct_words") < min_distinct_words,
+        "distinct_characters": pl.col("distinct_characters") < min_distinct_characters,
+    }
     gate = _recurring(text, min_chars)
     return tuple(
-        Check(reason=reason, field="output", when=when, value=share.round(3), gate=gate)
-        for reason, when, share in found
+        Check(
+            reason=reason,
+            field="output",
+            when=bounds[name],
+            value=pl.col(name).round(3),
+            gate=gate,
+            measured={name: pl.when(meant).then(share)},
+        )
+        for reason, name, share, meant in found
     )
 
 

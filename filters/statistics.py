@@ -30,6 +30,7 @@ HIGH = {
     "max_line": "very-long-line",
     "word_count": "too-many-words",
     "mean_word": "long-words",
+    "digit_ratio": "many-digits",
     "stop_ratio": "only-stop-words",
     "token_estimate": "too-many-tokens",
     "hash_ratio": "many-hash-signs",

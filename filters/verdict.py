@@ -74,7 +74,7 @@ def _objections(
         mine = {at: row for row, (by, at) in first.items() if by == number}
         if not mine:
             continue
-        frame = frames[check.scope][list(mine)]
+        frame = frames[check.scope][list(mine)].with_columns(**check.measured)
         values = frame.select(check.value.alias("value"))["value"].to_list()
         nth = frame["turn"].to_list() if check.scope == "turn" else [None] * len(values)
         for row, value, turn in zip(mine.values(), values, nth, strict=True):
@@ -93,7 +93,8 @@ def _found(frames: Mapping[Scope, pl.DataFrame], checks: Sequence[Check]) -> lis
         for number, check in mine:
             positions = passed[str(id(_first(check)))].arg_true()
             if check.gate is not None and not positions.is_empty():
-                positions = positions.filter(frame[positions].select(check.when.fill_null(False)).to_series())
+                gated = frame[positions].with_columns(**check.measured)
+                positions = positions.filter(gated.select(check.when.fill_null(False)).to_series())
             found[number] = positions
     return found
 

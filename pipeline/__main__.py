@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from pipeline.arguments import contamination, distillers, ledger, readers, runs, senders, starters
+from pipeline.arguments import contamination, distillers, ledger, measures, readers, runs, senders, starters
 from pipeline.errors import SeedmillError, no_room
 
 Command = Callable[[argparse.Namespace], int]
 
 FAMILIES = (
     runs,
+    measures,
     contamination,
     readers,
     distillers,

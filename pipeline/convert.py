@@ -9,7 +9,8 @@ from typing import Any, cast
 from pipeline.errors import UsageError
 from pipeline.formats.elements import Unreadable
 from pipeline.formats.extras import whole_row
-from pipeline.formats.reading import examples, format_named
+from pipeline.formats.plain import Plain
+from pipeline.formats.reading import blocks, examples, format_named
 from pipeline.formats.shape import Fields, Format
 from pipeline.formats.writing import container_of, write_rows
 from pipeline.record import Record, source_id
@@ -109,8 +110,12 @@ def convert(source: Path, to: str, output: Path, format: str = "auto") -> Conver
 
 def _rows(
     source: Path, read_as: Format | None, target: Format, done: Conversion, drops: list[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    for item in examples(source, read_as):
+) -> Iterator[dict[str, Any] | Plain]:
+    # Plain Alpaca rows to Alpaca: what `read` and `write` make of them is what they are.
+    for item in (blocks if target.name == "alpaca" else examples)(source, read_as):
+        if isinstance(item, Plain):
+            yield item
+            continue
         if isinstance(item, Unreadable):
             _drop(done, drops, item.line, item.reason, item.error, item.raw)
             continue

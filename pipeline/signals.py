@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Collection, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +178,14 @@ def count_words(texts: pl.Series) -> pl.Series:
     han = text.select(pl.col("text").str.contains(r"\p{Han}").arg_true()).to_series()
     if han.is_empty():
         return counts
-    cut = _jieba().cut
-    segmented = [sum(any(c.isalnum() for c in word) for word in cut(t)) for t in texts.gather(han)]
+    segmented = [sum(map(_words_of_line, t.split("\n"))) for t in texts.gather(han)]
     return counts.scatter(han, segmented)
+
+
+@lru_cache(maxsize=1 << 16)
+def _words_of_line(line: str) -> int:
+    """jieba's words; none of them goes over a line's end, and a record's answers are counted again as parts of it."""
+    return sum(any(c.isalnum() for c in word) for word in _jieba().cut(line))
 
 
 def lid_path() -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -153,3 +154,16 @@ def oracle() -> Any:
     fasttext = pytest.importorskip("fasttext")
     fasttext.FastText.eprint = lambda *args, **kwargs: None
     return fasttext.load_model(str(signals.lid_path()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["中国", "人民银行", "的", "上海\n", "C++", " ab1.", "\r\n", "\u2028", "，", "\n"]), max_size=30
+    )
+)
+def test_words_are_jiebas_whatever_lines_they_stand_in(parts: list[str]) -> None:
+    text = "".join(parts)
+    if re.search(r"[\u4e00-\u9fff]", text):
+        whole = sum(any(c.isalnum() for c in word) for word in signals._jieba().cut(text))
+        assert signals.count_words(pl.Series([text, f"{text}\n{text}"])).to_list() == [whole, 2 * whole]

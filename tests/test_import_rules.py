@@ -21,6 +21,7 @@ STAGES_MAY_IMPORT = (
     "measures",
     "contamination",
     "quality",
+    "bulk",
     "similar",
     "llm",
     "formats",

@@ -74,6 +74,7 @@ def test_characters_and_lines(text: str) -> None:
     assert found["alnum_ratio"] == pytest.approx(sum(c.isalnum() for c in text) / size)
     letters = sum(unicodedata.category(c)[0] in "LM" for c in text)
     assert found["special_ratio"] == pytest.approx((len(text) - letters) / size)
+    assert found["digit_ratio"] == pytest.approx(sum(unicodedata.category(c)[0] == "N" for c in text) / size)
     lines = text.splitlines()
     assert found["mean_line"] == pytest.approx(len(text) / len(lines) if lines else 0)
     assert found["max_line"] == max(map(len, lines), default=0)
@@ -139,6 +140,7 @@ def test_every_bound_has_a_reason_and_every_reason_is_produced() -> None:
         ),
         *(
             "too-many-characters",
+            "many-digits",
             "many-special-characters",
             "long-lines",
             "very-long-line",

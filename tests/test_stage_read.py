@@ -134,7 +134,7 @@ def test_large_files_come_in_blocks_with_progress(tmp_path: Path) -> None:
 def test_json_lines_are_streamed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", *(row(f"{i} " + "x" * 100) for i in range(3 * BLOCK_ROWS)))
     outcomes = Read(data=(path,)).run(Stream(()), lend())
-    assert next(outcomes).kept.height == BLOCK_ROWS
+    assert 0 < next(outcomes).kept.height <= BLOCK_ROWS
     # What the file loses now cannot be seen by who has read it all, and must be missed by who has not.
     os.truncate(path, os.path.getsize(path) // 2)
     rest = merged(list(outcomes))

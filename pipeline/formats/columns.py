@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -27,6 +28,36 @@ def frame_of(records: Sequence[Record]) -> pl.DataFrame:
         else:
             columns[name] = pl.Series(values, dtype=kind)
     return pl.DataFrame(columns, schema=SCHEMA)
+
+
+def frame_of_plain(rows: pl.DataFrame, ids: pl.Series, known: Mapping[str, str | None]) -> pl.DataFrame:
+    """The frame that `frame_of` makes of the records of plain Alpaca rows.
+
+    Args:
+        rows: columns `instruction`, `input` and `output`, without nulls.
+        ids: of the records.
+        known: what all of them have in common: source, method, language, license.
+    """
+    answered = rows["output"] != ""
+    ends = np.concatenate([[0], np.cumsum(answered.to_numpy() + 1)])
+    asked_at, answered_at = ends[:-1], ends[1:][answered.to_numpy()] - 1
+    order = np.empty(ends[-1], np.uint32)
+    order[asked_at] = np.arange(rows.height)
+    order[answered_at] = np.arange(len(answered_at)) + rows.height
+    flat = pl.DataFrame({"content": pl.concat([rows["instruction"], rows["output"].filter(answered)])})[order]
+    role = pl.when(pl.Series(order < rows.height)).then(pl.lit("user")).otherwise(pl.lit("assistant"))
+    values = {"role": role, "content": pl.col("content")}
+    flat = flat.select(values.get(name, pl.lit(None, dtype=kind)).alias(name) for name, kind in MESSAGE_FIELDS.items())
+    structs = flat.to_struct().to_arrow(compat_level=pl.CompatLevel.newest())
+    messages = pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(ends), structs))
+    given = {"id": ids, "messages": messages, "input": rows["input"].replace("", None)}
+    empty: dict[str, list[Any]] = {name: [] for name in ("tags", "scores", "parents", "calls")}
+    same = {name: empty.get(name, known.get(name)) for name in SCHEMA if name not in given}
+    return (
+        pl.DataFrame(given)
+        .with_columns(pl.lit(value, dtype=SCHEMA[name]).alias(name) for name, value in same.items())
+        .select(SCHEMA.names())
+    )
 
 
 def message_series(values: Sequence[tuple[Message, ...] | None]) -> pl.Series:

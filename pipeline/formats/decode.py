@@ -48,8 +48,10 @@ _LENIENT = json.JSONDecoder(parse_float=str, parse_int=str)
 """Only finds where a value ends that the strict decoder refused."""
 
 
-def decode(text: str, start: int = 0) -> tuple[Any, int]:
+def decode(text: str, start: int = 0, first_line: int = 1) -> tuple[Any, int]:
     """The JSON value that begins at text[start] (no space before it) and the offset after it.
+
+    Errors count lines from `first_line`, the one with which the text begins.
 
     Raises:
         Bad: reasons `malformed-json`, `duplicate-key`, `not-finite`, `huge-number`, `too-deep`, `lone-surrogate`.
@@ -57,7 +59,8 @@ def decode(text: str, start: int = 0) -> tuple[Any, int]:
     try:
         value, end = _STRICT.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        raise Bad("malformed-json", f"{error.msg}, at line {error.lineno}, column {error.colno}") from None
+        line = error.lineno + first_line - 1
+        raise Bad("malformed-json", f"{error.msg}, at line {line}, column {error.colno}") from None
     except RecursionError:
         raise Bad("too-deep", f"nested deeper than {MAX_DEPTH}", end=_closed(text, start)) from None
     except Bad as bad:

@@ -1,11 +1,14 @@
 """Rows out of JSON text: the elements of an array one by one, with their lines, past whatever is damaged."""
 
+import json
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from pipeline.formats.decode import decode, skip_space
 from pipeline.formats.shape import Bad
+
+T = TypeVar("T")
 
 RAW_CHARACTERS = 2_000
 """How much of an unreadable row is kept as evidence."""
@@ -34,20 +37,34 @@ class Unreadable(NamedTuple):
     field: str | None = None
 
 
-def elements(text: str, start: int, closing: str | None, *, alone: bool = True) -> Iterator[Row | Unreadable]:
+def elements(
+    text: str,
+    start: int,
+    closing: str | None,
+    *,
+    alone: bool = True,
+    first_line: int = 1,
+    first_key: str | None = None,
+    ahead: Callable[[int], Generator[T, None, int]] | None = None,
+) -> Iterator[Row | Unreadable | T]:
     """The values that follow each other from text[start], with commas or white space between them.
 
     A damaged value costs itself and what follows up to the next `{"key":` with the first key of the rows so far; the
     whole stretch is one Unreadable.
 
     Args:
-        text: the whole file; bytes that are not UTF-8 stand in it as surrogates (`surrogateescape`).
+        text: the file from the beginning of a line on, to its end; bytes that are not UTF-8 stand in it as surrogates
+            (`surrogateescape`).
         start: offset after the opening bracket, or of the first value.
         closing: the bracket that must end the series; None when the series ends with the text.
         alone: whether nothing may follow the closing bracket.
+        first_line: the number of that line.
+        first_key: the first key of the rows so far, when text[start] is not the first row.
+        ahead: called with the offset after each readable value; may give what it makes of the values that follow, and
+            returns the offset after them.
     """
-    position, line, counted = start, 1, 0
-    first_key: re.Pattern[str] | None = None
+    position, line, counted = start, first_line, 0
+    next_row = None if first_key is None else _row_with(json.dumps(first_key))
     foreign = _FOREIGN_BYTES.search(text, start) is not None
     while True:
         position = _GAP.match(text, position).end()  # type: ignore[union-attr]
@@ -60,15 +77,17 @@ def elements(text: str, start: int, closing: str | None, *, alone: bool = True) 
             if alone:
                 yield from _after(text, position + 1, line)
             return
-        if first_key is None and (match := _FIRST_KEY.match(text, position)):
-            first_key = re.compile(r"\{\s*" + re.escape(match[1]) + r"\s*:")
+        if next_row is None and (match := _FIRST_KEY.match(text, position)):
+            next_row = _row_with(match[1])
         try:
-            value, end = decode(text, position)
+            value, end = decode(text, position, first_line)
             if foreign and _FOREIGN_BYTES.search(text, position, end):
                 raise Bad("bad-utf8", "bytes that are not UTF-8", end=end)
             yield Row(line, value, text[position : min(end, position + RAW_CHARACTERS)])
+            if ahead is not None:
+                end = yield from ahead(end)
         except Bad as bad:
-            end = bad.end or _next(text, position + 1, first_key)
+            end = bad.end or _next(text, position + 1, next_row)
             reason = "bad-utf8" if foreign and _FOREIGN_BYTES.search(text, position, end) else bad.reason
             yield Unreadable(line, reason, bad.error, shown(text[position:end].rstrip(" \t\r\n,")))
             if end == len(text):
@@ -76,8 +95,12 @@ def elements(text: str, start: int, closing: str | None, *, alone: bool = True) 
         position = end
 
 
-def _next(text: str, start: int, first_key: re.Pattern[str] | None) -> int:
-    match = first_key.search(text, start) if first_key else None
+def _row_with(quoted_key: str) -> re.Pattern[str]:
+    return re.compile(r"\{\s*" + re.escape(quoted_key) + r"\s*:")
+
+
+def _next(text: str, start: int, next_row: re.Pattern[str] | None) -> int:
+    match = next_row.search(text, start) if next_row else None
     return match.start() if match else len(text)
 
 

@@ -22,10 +22,10 @@ IsRow = Callable[[Mapping[str, Any]], bool]
 """Whether an object is a row of some format, rather than something around rows."""
 
 _HEAD = 65_536
-_PARQUET_BATCH = 2_000
+PARQUET_BATCH = 2_000
 _BREAKS = (EOFError, OSError, zlib.error)
 """What reading a damaged gzip file raises, sooner or later."""
-_PARQUET_BREAKS = (pa.ArrowException, OSError, UnicodeDecodeError)
+PARQUET_BREAKS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 _OTHER_KINDS = (
     (b"PK\x03\x04", "a zip archive", "unpack it first"),
@@ -137,17 +137,23 @@ def _lines(path: Path) -> Iterator[Row | Unreadable]:
     with _open(path) as handle:
         try:
             for number, line in enumerate(handle, 1):
-                try:
-                    text = _text(line)
-                    if text:
-                        yield Row(number, decode_line(text), text[:RAW_CHARACTERS])
-                except Bad as bad:
-                    yield Unreadable(number, bad.reason, bad.error, shown(text))
-                except UnicodeDecodeError as error:
-                    raw = line.strip().decode("utf-8", "surrogateescape")
-                    yield Unreadable(number, "bad-utf8", f"not UTF-8 at byte {error.start + 1} of the line", shown(raw))
+                found = line_row(number, line)
+                if found is not None:
+                    yield found
         except _BREAKS as error:
             yield Unreadable(number + 1, "damaged-file", str(error), "")
+
+
+def line_row(number: int, line: bytes) -> Row | Unreadable | None:
+    """What a line of JSON Lines holds; None when it is blank."""
+    try:
+        text = _text(line)
+        return Row(number, decode_line(text), text[:RAW_CHARACTERS]) if text else None
+    except Bad as bad:
+        return Unreadable(number, bad.reason, bad.error, shown(text))
+    except UnicodeDecodeError as error:
+        raw = line.strip().decode("utf-8", "surrogateescape")
+        return Unreadable(number, "bad-utf8", f"not UTF-8 at byte {error.start + 1} of the line", shown(raw))
 
 
 def _whole(path: Path) -> tuple[str, str | None]:
@@ -211,19 +217,20 @@ def _parquet(path: Path) -> Iterator[Row | Unreadable]:
     number = 0
     try:
         file = pq.ParquetFile(path)
-    except _PARQUET_BREAKS as error:
+    except PARQUET_BREAKS as error:
         raise DataError(f"{path}: is not whole parquet: {error}", "it may be cut off; fetch it again") from None
     with file:
         try:
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH):
                 for value in batch.to_pylist():
                     number += 1
-                    yield _parquet_row(number, value)
-        except _PARQUET_BREAKS as error:
+                    yield parquet_row(number, value)
+        except PARQUET_BREAKS as error:
             yield Unreadable(number + 1, "damaged-file", f"cannot be read from row {number + 1} on: {error}", "")
 
 
-def _parquet_row(number: int, value: Any) -> Row | Unreadable:
+def parquet_row(number: int, value: Any) -> Row | Unreadable:
+    """What a row of a parquet file holds."""
     try:
         row = {key: _plain(item) for key, item in value.items()}
         return Row(number, row, dumps(row)[:RAW_CHARACTERS])

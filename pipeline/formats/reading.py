@@ -8,6 +8,7 @@ from pipeline.errors import DataError, UsageError
 from pipeline.formats import FORMATS, recognised
 from pipeline.formats.elements import Row, Unreadable, shown
 from pipeline.formats.files import rows
+from pipeline.formats.plain import COLUMNS, Plain, stretches
 from pipeline.formats.shape import Bad, Fields, Format, wrong_type
 
 PATIENCE = 1_000
@@ -36,20 +37,40 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
     Raises:
         DataError: the file cannot be read as a whole, holds no row, or none of a known format.
     """
+    found = rows(path, lambda value: _is_row(value, format))
+    return (item for item in _examples(path, format, found) if not isinstance(item, Plain))
+
+
+def blocks(path: Path, format: Format | None = None) -> Iterator[Example | Unreadable | Plain]:
+    """The same as `examples`, but rows of plain Alpaca come many at a time, as columns."""
+    alpaca = FORMATS["alpaca"]
+    if (format or recognised(dict.fromkeys(COLUMNS, ""))) is not alpaca:
+        yield from examples(path, format)
+    else:
+        yield from _examples(path, format, stretches(path, lambda value: _is_row(value, format)))
+
+
+def _examples(
+    path: Path, format: Format | None, found: Iterator[Row | Unreadable | Plain]
+) -> Iterator[Example | Unreadable | Plain]:
     by_keys: dict[tuple[str, ...], Format | None] = {}
     seen = unknown = 0
     first_unknown = ""
-    for row in rows(path, lambda value: _is_row(value, format)):
+    for row in found:
         seen += 1
+        if isinstance(row, Plain):
+            by_keys[COLUMNS] = FORMATS["alpaca"]
+            yield row
+            continue
         if isinstance(row, Unreadable):
             yield row
             continue
         if not isinstance(row.value, dict):
             yield _unreadable(row, wrong_type("a row", "an object", row.value))
             continue
-        found = format or _by_keys(row.value, by_keys)
-        if found is not None:
-            yield _read(row, found)
+        known = format or _by_keys(row.value, by_keys)
+        if known is not None:
+            yield _read(row, known)
             continue
         unknown += 1
         first_unknown = first_unknown or _keys(row.value)

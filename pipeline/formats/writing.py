@@ -5,13 +5,16 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal, TextIO
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.bulk.json_rows import Member, written
 from pipeline.errors import DataError, UsageError
 from pipeline.formats.json_text import dumps_spaced
+from pipeline.formats.plain import COLUMNS, Plain
 
 Container = Literal["array", "lines", "parquet"]
 
@@ -28,13 +31,16 @@ def container_of(path: Path) -> Container:
     return container
 
 
+_ONE_CHUNK = 1 << 30
+"""Texts of fewer bytes fit into one column whose ends are 32-bit numbers."""
+
 _ENDINGS = ".json, .jsonl, .json.gz, .jsonl.gz or .parquet"
 
 
 class JsonRows:
     """Writes rows one a line, between brackets and with commas when it is an array; call `close` at the end."""
 
-    def __init__(self, file: IO[str], container: Container) -> None:
+    def __init__(self, file: TextIO, container: Container) -> None:
         self._file, self._array = file, container == "array"
         self.rows = 0
         if self._array:
@@ -46,6 +52,20 @@ class JsonRows:
         self._file.write(before + dumps_spaced(row) + ("" if self._array else "\n"))
         self.rows += 1
 
+    def add_plain(self, rows: pl.DataFrame) -> None:
+        """Append plain Alpaca rows; the same bytes as one after the other."""
+        before = (",\n" if self._array else "") + '{"instruction": '
+        heads = (before.encode(), b', "input": ', b', "output": ')
+        members = [Member(rows[name], head) for name, head in zip(COLUMNS, heads, strict=True)]
+        text, _ = written(members, b"}" if self._array else b"}\n")
+        text = text[self._array and not self.rows :]
+        if isinstance(self._file.buffer, io.BufferedWriter):
+            self._file.flush()
+            self._file.buffer.write(text)
+        else:  # A flush would show in what a compressor writes.
+            self._file.write(str(text, "utf-8"))
+        self.rows += rows.height
+
     def close(self) -> None:
         """Write what must follow the last row."""
         if self._array:
@@ -53,7 +73,7 @@ class JsonRows:
 
 
 @contextmanager
-def _text_file(path: Path, name: str) -> Iterator[IO[str]]:
+def _text_file(path: Path, name: str) -> Iterator[TextIO]:
     """A UTF-8 file to write to, gzipped when `name` says so; the same text gives the same bytes."""
     with path.open("wb") as raw:
         if not name.endswith(".gz"):
@@ -67,7 +87,7 @@ def _text_file(path: Path, name: str) -> Iterator[IO[str]]:
             yield file
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any] | Plain]) -> int:
     """Write the rows and return how many there were; an older file stays until the new one is whole.
 
     Parquet needs all rows in memory, and one type a column.
@@ -86,7 +106,10 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
                 with _text_file(temporary, path.name) as file:
                     sheet = JsonRows(file, container)
                     for row in rows:
-                        sheet.add(row)
+                        if isinstance(row, Plain):
+                            sheet.add_plain(row.rows)
+                        else:
+                            sheet.add(row)
                     sheet.close()
                 count = sheet.rows
             temporary.replace(path)
@@ -106,7 +129,15 @@ def _removed_on_error(temporary: Path) -> Iterator[None]:
         raise
 
 
-def _write_parquet(temporary: Path, path: Path, rows: list[Mapping[str, Any]]) -> int:
+def _write_parquet(temporary: Path, path: Path, given: list[Mapping[str, Any] | Plain]) -> int:
+    if given and all(isinstance(item, Plain) for item in given):
+        whole = pl.concat([item.rows for item in given if isinstance(item, Plain)])
+        if sum(int(whole[name].str.len_bytes().sum()) for name in COLUMNS) < _ONE_CHUNK:
+            table = whole.to_arrow(compat_level=pl.CompatLevel.oldest())
+            strings = pa.schema([(name, pa.string()) for name in COLUMNS])
+            pq.write_table(table.cast(strings).combine_chunks(), temporary, compression="zstd")
+            return whole.height
+    rows = [row for item in given for row in (item.rows.iter_rows(named=True) if isinstance(item, Plain) else (item,))]
     try:
         names = list(dict.fromkeys(key for row in rows for key in row))
         table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})

@@ -25,7 +25,7 @@ from pipeline.measures.lines import measure_lines
 from pipeline.measures.words import among, cut, gopher_hashes, stop_hashes
 from pipeline.measures.work import Work, room
 
-_CHARACTERS = ("chars", "alnum_ratio", "special_ratio", "hash_count", "ellipsis_count")
+_CHARACTERS = ("chars", "alnum_ratio", "special_ratio", "hash_count", "ellipsis_count", "digit_ratio")
 _LINES = (
     *("mean_line", "max_line", "bullet_lines", "ellipsis_lines"),
     *("repeated_lines", "repeated_line_chars", "repeated_paragraphs", "repeated_paragraph_chars"),
@@ -106,18 +106,19 @@ def _measure(
 
 @njit(cache=True, nogil=True)
 def _measure_characters(work: Work, count: int, table: Letters, row: NDArray[np.float64]) -> None:
-    alnum, special, hashes, ellipses, dots = 0, 0, 0, 0, 0
+    alnum, special, hashes, ellipses, dots, digits = 0, 0, 0, 0, 0, 0
     for k in range(count):
         code = work.codes[k]
         what = kind_of(code, table.kinds)
         alnum += (what & (LETTER | NUMBER)) > 0
         special += (what & (LETTER | MARK)) == 0
+        digits += (what & NUMBER) > 0
         hashes += code == 0x23
         dots = dots + 1 if code == 0x2E else 0
         ellipses += code == 0x2026 or dots == 3
     row[0] = count
     if count:
-        row[1], row[2] = alnum / count, special / count
+        row[1], row[2], row[5] = alnum / count, special / count, digits / count
     row[3], row[4] = hashes, ellipses
 
 

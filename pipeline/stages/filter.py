@@ -58,11 +58,11 @@ class Filter:
     bad_turns: Handling = "drop"
 
     def __post_init__(self) -> None:
-        self._checks()
+        self.checks()
 
     def run(self, block: pl.DataFrame, tools: Tools) -> Outcome:
         """What is kept and dropped of the block."""
-        rules = self._checks()
+        rules = self.checks()
         viewed = view(block).with_row_index("row")
         frames: dict[Scope, pl.DataFrame] = {
             "turn": signals.add(turns(viewed), _columns(rules, "turn")),
@@ -77,12 +77,12 @@ class Filter:
             hint = "if it casts a text to a number, use TRY_CAST; if not, try the rules one by one"
             raise UsageError(f"filter: a custom rule cannot be computed for these rows: {cause}", hint) from error
 
-    def _checks(self) -> _Rules:
+    def checks(self) -> _Rules:
         """Every rule's name and checks, in order."""
-        checks = [(name, _rule(name, settings)) for name, settings in self._chosen().items()]
+        checks = [(name, _rule(name, settings)) for name, settings in self.chosen().items()]
         return checks + [("custom", (_custom(item),)) for item in self.custom]
 
-    def _chosen(self) -> dict[str, Mapping[str, Any]]:
+    def chosen(self) -> dict[str, Mapping[str, Any]]:
         """Rules with their settings: the preset's, changed and continued by `rules`."""
         preset = self.preset or (None if self.rules else _DEFAULT_PRESET)
         if preset is not None and preset not in PRESETS:
@@ -111,7 +111,7 @@ def _outcome(block: pl.DataFrame, told: Verdict, bad_turns: Handling) -> Outcome
     objections = [told.objections[number] for number in numbers]
     details = []
     for o in objections:
-        detail = {"rule": o.rule, "field": o.field, "value": _short(o.value)}
+        detail = {"rule": o.rule, "field": o.field, "value": short(o.value)}
         details.append(detail_text(detail if o.turn is None else {**detail, "turn": o.turn}))
     dropped = pl.Series(numbers, dtype=pl.UInt32)
     drops = block[dropped].with_columns(
@@ -122,19 +122,19 @@ def _outcome(block: pl.DataFrame, told: Verdict, bad_turns: Handling) -> Outcome
     return Outcome(kept=kept, drops=drops, hits=told.hits, fixed=fixed)
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """Evidence cut to a length that can be stored for every drop."""
     if isinstance(value, Mapping):
-        return {key: _short(item) for key, item in value.items()}
+        return {key: short(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_short(item) for item in value[:_EVIDENCE_ITEMS]]
+        return [short(item) for item in value[:_EVIDENCE_ITEMS]]
     return value[:_EVIDENCE_CHARS] if isinstance(value, str) else value
 
 
 def _columns(rules: _Rules, scope: Scope) -> set[str]:
     """The columns that checks of this scope read."""
     read = (check for _, checks in rules for check in checks if check.scope == scope)
-    exprs = (expr for check in read for expr in (check.gate, check.when, check.value) if expr is not None)
-    return {name for expr in exprs for name in expr.meta.root_names()}
+    return {name for check in read for name in check.columns()}
 
 
 def _rule(name: str, settings: Mapping[str, Any]) -> tuple[Check, ...]:

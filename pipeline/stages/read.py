@@ -1,17 +1,21 @@
 """Read seeds or datasets from files: the first entry of every recipe."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
+import polars as pl
+
+from pipeline.bulk.json_rows import source_ids
 from pipeline.errors import UsageError
 from pipeline.formats import FORMATS
-from pipeline.formats.columns import frame_of
+from pipeline.formats.columns import frame_of, frame_of_plain
 from pipeline.formats.elements import Unreadable, shown
 from pipeline.formats.files import expand
-from pipeline.formats.reading import examples, format_named
+from pipeline.formats.plain import Plain
+from pipeline.formats.reading import blocks, format_named
 from pipeline.formats.shape import Fields
 from pipeline.record import Drop, Record, digest, source_id, to_drop_frame
 from pipeline.stage import Outcome, Stream, Tools
@@ -57,43 +61,60 @@ class Read:
         repeats = _Repeats()
         kept: list[Record] = []
         drops: list[Drop] = []
-        done = 0
+        done = told = 0
         for item in self._items(repeats):
             if isinstance(item, Drop):
                 drops.append(item)
-            else:
+            elif isinstance(item, Record):
                 kept.append(item)
-            done += 1
-            if len(kept) + len(drops) == BLOCK_ROWS:
-                tools.progress(done, None)
-                yield _outcome(kept, drops)
+            if isinstance(item, pl.DataFrame) or len(kept) + len(drops) == BLOCK_ROWS:
+                done += len(kept) + len(drops)
+                if kept or drops:
+                    yield _outcome(kept, drops)
                 kept, drops = [], []
+                if isinstance(item, pl.DataFrame):
+                    done += item.height
+                    yield Outcome(kept=item, derived=item.height)
+                if done >= told + BLOCK_ROWS:
+                    tools.progress(done, None)
+                    told = done
         if kept or drops:
+            done += len(kept) + len(drops)
             yield _outcome(kept, drops)
         tools.progress(done, done)
 
-    def _items(self, repeats: "_Repeats") -> Iterator[Record | Drop]:
+    def _items(self, repeats: "_Repeats") -> Iterator[Record | Drop | pl.DataFrame]:
+        """Records and drops one by one, and frames of SCHEMA of plain rows."""
         format = None if self.format == "auto" else format_named(self.format)
         left = self.limit
         for position, path in enumerate(expand(self.seeds or self.data or ())):
-            for item in examples(path, format):
+            for item in blocks(path, format):
                 if isinstance(item, Unreadable):
                     yield self._drop(path, position, item)
                     continue
-                found = item.records if left is None else item.records[:left]
-                yield from (self._record(path, fields, repeats) for fields in found)
+                found: Sized
+                if isinstance(item, Plain):
+                    found = item.rows.head(item.rows.height if left is None else left)
+                    frame = frame_of_plain(found, repeats.ids_of(found), self._ours(path, {}))
+                    yield from frame.iter_slices(BLOCK_ROWS)
+                else:
+                    found = item.records if left is None else item.records[:left]
+                    yield from (self._record(path, fields, repeats) for fields in found)
                 left = None if left is None else left - len(found)
                 if left == 0:
                     return
 
     def _record(self, path: Path, fields: Fields, repeats: "_Repeats") -> Record:
-        ours = {
+        return Record(id=repeats.id_of(fields), **(cast(Any, fields) | self._ours(path, fields)))
+
+    def _ours(self, path: Path, fields: Fields) -> dict[str, str | None]:
+        """What this entry says of a record, beside what its row says."""
+        return {
             "source": self.source or fields.get("source") or shown(path.name),
             "method": fields.get("method") or ("seed" if self.seeds else "read"),
             "language": self.language or fields.get("language"),
             "license": self.license or fields.get("license"),
         }
-        return Record(id=repeats.id_of(fields), **(cast(Any, fields) | ours))
 
     def _drop(self, path: Path, position: int, item: Unreadable) -> Drop:
         detail = {"file": shown(path.name), "line": item.line, "error": item.error, "raw": item.raw}
@@ -110,19 +131,29 @@ class _Repeats:
     """Ids of records read so far, so that an exact repeat gets the next occurrence number."""
 
     def __init__(self) -> None:
-        # Whole numbers and a count only of what repeats: about 70 bytes a record.
-        self._seen: set[int] = set()
-        self._counts: Counter[int] = Counter()
+        # Ten bytes each, and a count only of what repeats: about 80 bytes a record.
+        self._seen: set[bytes] = set()
+        self._counts: Counter[bytes] = Counter()
 
     def id_of(self, fields: Fields) -> str:
         parts = (fields["messages"], fields.get("input"), fields.get("tools"))
         id = source_id(*parts)
-        number = int(id, 16)
-        if number not in self._seen:
-            self._seen.add(number)
+        digest = bytes.fromhex(id)
+        if digest not in self._seen:
+            self._seen.add(digest)
             return id
-        self._counts[number] += 1
-        return source_id(*parts, self._counts[number])
+        self._counts[digest] += 1
+        return source_id(*parts, self._counts[digest])
+
+    def ids_of(self, rows: pl.DataFrame) -> pl.Series:
+        """The ids of plain rows."""
+        ids, digests = source_ids(rows["instruction"], rows["input"], rows["output"])
+        new = set(digests)
+        if len(new) == len(digests) and self._seen.isdisjoint(new):
+            self._seen |= new
+            return ids
+        read = FORMATS["alpaca"].read
+        return pl.Series([self.id_of(fields) for row in rows.iter_rows(named=True) for fields in read(row)])
 
 
 def _outcome(kept: list[Record], drops: list[Drop]) -> Outcome:
