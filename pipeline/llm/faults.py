@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import ModelError
+from pipeline.llm.body import Call, list_of
+from pipeline.llm.broken import Broken
+from pipeline.llm.lists import require_answer
 from pipeline.llm.models import ModelSpec
-from pipeline.llm.reading import Broken, Reading, error_fields, error_message, read_error, read_reply
+from pipeline.llm.reading import Reading, error_fields, error_message, read_error, read_reply
 from pipeline.llm.servers import normalised
 
 _TRANSIENT = {408, 409, 425, 429}
@@ -79,11 +82,20 @@ Verdict = Reading | Again | ModelError
 """A final outcome, another attempt, or the endpoint's refusal of all we ask."""
 
 
-def judge(spec: ModelSpec, answer: Answer) -> Verdict:
-    """What an answer means."""
+def judge(spec: ModelSpec, answer: Answer, call: Call | None = None) -> Verdict:
+    """What an answer means.
+
+    Args:
+        spec: the model that was asked.
+        answer: what came back.
+        call: what was asked, so that a reply of another kind or with too few results is none; None to take any.
+    """
     if answer.status == 200:
         try:
-            return read_reply(answer.body)
+            reading = read_reply(answer.body)
+            if call is not None:
+                require_answer(*list_of(call), len(reading.vectors), len(reading.moderations))
+            return reading
         except Broken as error:
             return Again(why=str(error), paid=True)
     fields = error_fields(answer.body)
