@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import ModelError
-from pipeline.llm.body import Call, list_of
+from pipeline.llm.body import LISTS, Call, list_of
 from pipeline.llm.broken import Broken
 from pipeline.llm.lists import require_answer
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.reading import Reading, error_fields, error_message, read_error, read_reply
+from pipeline.llm.request import Kind
 from pipeline.llm.servers import normalised
 
 _TRANSIENT = {408, 409, 425, 429}
@@ -99,6 +100,8 @@ def judge(spec: ModelSpec, answer: Answer, call: Call | None = None) -> Verdict:
         except Broken as error:
             return Again(why=str(error), paid=True)
     fields = error_fields(answer.body)
+    if call is not None and answer.status in (404, 405, 501) and (kind := list_of(call)[0]) in LISTS:
+        return _not_served(spec, answer, kind)
     codes = {str(fields.get(name)).lower() for name in ("code", "type") if fields.get(name) is not None}
     if codes & _NO_CREDIT or answer.status == 402:
         return _refusal(spec, answer, "the account has no credit left", "top it up, or use another key or model")
@@ -140,6 +143,12 @@ def _unknown_model(spec: ModelSpec, answer: Answer) -> ModelError:
     setting = "LLM_MODEL" if spec.role == "default" else f"models.{spec.role}.model in the recipe"
     hint = f"check {setting}, and that the base URL is right (it usually ends in /v1)"
     return _refusal(spec, answer, f"there is no model '{spec.model}'", hint)
+
+
+def _not_served(spec: ModelSpec, answer: Answer, kind: Kind) -> ModelError:
+    """Many servers of the protocol have no embeddings, and nearly all no moderations."""
+    hint = f"name one that does in the recipe's 'models:', and that role as the entry's 'model'; not all have /{kind}"
+    return _refusal(spec, answer, f"there are no {kind} of the model '{spec.model}'", hint)
 
 
 def _refusal(spec: ModelSpec, answer: Answer, what: str, hint: str) -> ModelError:

@@ -12,7 +12,6 @@ import yaml
 
 from pipeline.errors import UsageError
 
-
 _ENDPOINT = re.compile(r"/(chat/completions|completions|embeddings|moderations)$")
 """What a pasted address may have behind the base URL."""
 

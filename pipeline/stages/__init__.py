@@ -8,6 +8,7 @@ from pipeline.stages.dedup import Dedup
 from pipeline.stages.evol_instruct import EvolInstruct
 from pipeline.stages.filter import Filter
 from pipeline.stages.fix import Fix
+from pipeline.stages.moderate import Moderate
 from pipeline.stages.overused import Overused
 from pipeline.stages.prune import Prune
 from pipeline.stages.quality import Quality
@@ -31,6 +32,7 @@ STAGES: dict[str, Any] = {
     "overused": Overused,
     "dedup": Dedup,
     "decontaminate": Decontaminate,
+    "moderate": Moderate,
     "score": Score,
     "quality": Quality,
     "prune": Prune,
