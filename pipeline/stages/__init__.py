@@ -15,6 +15,7 @@ from pipeline.stages.quality import Quality
 from pipeline.stages.read import Read
 from pipeline.stages.score import Score
 from pipeline.stages.self_instruct import SelfInstruct
+from pipeline.stages.semantic_dedup import SemanticDedup
 from pipeline.stages.split import Split
 from pipeline.stages.translate import Translate
 from pipeline.stages.trim import Trim
@@ -32,6 +33,7 @@ STAGES: dict[str, Any] = {
     "overused": Overused,
     "dedup": Dedup,
     "decontaminate": Decontaminate,
+    "semantic-dedup": SemanticDedup,
     "moderate": Moderate,
     "score": Score,
     "quality": Quality,
