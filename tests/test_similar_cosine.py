@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.similar import cosine
 from pipeline.similar.cluster import Cluster, Duplicates
-from pipeline.similar.cosine import near_vectors, product, slack, unit_vectors
+from pipeline.similar.cosine import Aside, near_vectors, product, slack, unit_vectors
 from pipeline.similar.kmeans import groups_of
 
 Vectors = NDArray[np.float32]
@@ -98,6 +98,25 @@ def test_blocks_do_not_matter(cluster: Cluster, monkeypatch: pytest.MonkeyPatch)
     for products in (1, 1500 * 17, 1500 * 333):
         monkeypatch.setattr(cosine, "_PRODUCTS", products)
         assert same(near_vectors(vectors.copy(), 0.9, cluster), whole)
+
+
+@pytest.mark.parametrize("cluster", ["star", "components"])
+def test_rows_must_be_alike_aside_where_both_have_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if pairs unlike aside did not exist: every row in a tree of its own when no two are alike there."""
+    vectors = cloud(400, 24, 7)
+    whole = near_vectors(vectors.copy(), 0.9, cluster)
+    alike, unlike = cloud(400, 8, 1, spread=0.0, centres=1), np.eye(400, dtype=np.float32)
+    assert same(near_vectors(vectors.copy(), 0.9, cluster, Aside(alike.copy(), 0.9)), whole)
+    assert same(near_vectors(vectors.copy(), 0.9, cluster, Aside(np.zeros((400, 8), np.float32), 0.9)), whole)
+    assert (near_vectors(vectors.copy(), 0.9, cluster, Aside(unlike.copy(), 0.9)).partner < 0).all()
+    half = unlike.copy()
+    half[::2] = 0
+    found = near_vectors(vectors.copy(), 0.9, cluster, Aside(half.copy(), 0.9))
+    assert 0 < (found.partner >= 0).sum() < (whole.partner >= 0).sum()
+    both = (found.partner >= 0) & (np.arange(400) % 2 == 1)
+    assert (found.neighbour[both] % 2 == 0).all()
+    monkeypatch.setattr(cosine, "_PRODUCTS", 1)
+    assert same(near_vectors(vectors.copy(), 0.9, cluster, Aside(half.copy(), 0.9)), found)
 
 
 def test_a_pair_on_the_threshold_is_decided_by_the_exact_sum() -> None:

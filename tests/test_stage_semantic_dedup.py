@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,25 @@ def test_what_is_asked_for(tmp_path: Path) -> None:
     assert "q" in kept_ids([outcome])
     assert max(len(request.embed) for request in llm.asked) <= 3
     assert all(request.params == {"dimensions": 6} and request.role == "embedder" for request in llm.asked)
+
+
+def test_two_tasks_over_one_input_both_stay(tmp_path: Path) -> None:
+    story = "the cat and the cat and the cat. " * 20
+    records = [
+        pair("Translate this for the dog.", input=story),
+        pair("Tax this, sea by sea.", input=story),
+        pair("Translate it for my dog!", input=story + "Cat."),
+        pair("Translate this for the dog. " + story),
+    ]
+    llm = FunctionLLM(embedder)
+    outcome = run(TASK, records, llm, tmp_path)
+    assert kept_ids([outcome]) == [records[0].id, records[1].id]
+    assert details(outcome)[records[2].id]["partner"] == records[0].id
+    assert sum(len(request.embed) for request in llm.asked) == 3 + 3, (
+        "the last one equals the first, and needs no vector"
+    )
+    whole = run(replace(TASK, outside_input=0.0), records, FunctionLLM(embedder), tmp_path)
+    assert kept_ids([whole]) == [records[0].id]
 
 
 def test_a_long_text_is_embedded_in_pieces(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Near-duplicates among vectors: products of matrices find the candidates, one stated sum decides."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -31,7 +33,22 @@ def unit_vectors(vectors: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[
     return made
 
 
-def near_vectors(vectors: NDArray[np.float32], threshold: float, cluster: Cluster) -> Duplicates:
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A second aspect of the same rows, in which those that both have it must be alike too.
+
+    Attributes:
+        vectors: unit vectors, shape (rows, dimensions); zeros for a row without it.
+        threshold: cosine similarity that two such rows must reach.
+    """
+
+    vectors: NDArray[np.float32]
+    threshold: float
+
+
+def near_vectors(
+    vectors: NDArray[np.float32], threshold: float, cluster: Cluster, aside: Aside | None = None
+) -> Duplicates:
     """Decide who is dropped, by the rules of `cluster.near_duplicates` with cosine similarity in place of Jaccard.
 
     The similarity of two vectors is the sum of their products in double precision, in the order of the dimensions,
@@ -44,33 +61,41 @@ def near_vectors(vectors: NDArray[np.float32], threshold: float, cluster: Cluste
         vectors: unit vectors, shape (rows, dimensions), in the order of priority; overwritten under `star`.
         threshold: similarity from which rows are near-duplicates.
         cluster: `star` or `components`.
+        aside: a second aspect, in the same order; its vectors are overwritten under `star` too.
     """
     rows = len(vectors)
+    second = Aside(np.empty((0, 0), np.float32), 0.0) if aside is None else aside
     found = Duplicates.none(rows)
     limit = np.float32(threshold - 0.5 / _PLACES - slack(vectors.shape[1]))
     step = max(16, min(1024, _PRODUCTS // max(1, rows)))
     if cluster == "star":
-        _star(vectors, threshold, limit, step, found)
+        _star(vectors, second, threshold, limit, step, found)
         found.neighbour[:], found.neighbour_similarity[:] = found.partner, found.similarity
         return found
     roots = np.arange(rows)
     for begin in range(0, rows, step):
         products = vectors[begin : begin + step] @ vectors[: begin + step].T
-        _unite(products, vectors, begin, threshold, limit, roots, found.neighbour, found.neighbour_similarity)
+        _unite(
+            products, vectors, begin, threshold, limit, second.vectors, second.threshold,
+            roots, found.neighbour, found.neighbour_similarity,
+        )  # fmt: skip
     _follow(vectors, found.neighbour, found.partner, found.similarity)
     return found
 
 
-def _star(vectors: NDArray[np.float32], threshold: float, limit: np.float32, step: int, found: Duplicates) -> None:
+def _star(
+    vectors: NDArray[np.float32], aside: Aside, threshold: float, limit: np.float32, step: int, found: Duplicates
+) -> None:
     """Kept vectors move to the front of the matrix, so that nothing is compared with a dropped one."""
     names = np.empty(len(vectors), np.int64)
     kept = 0
     for begin in range(0, len(vectors), step):
-        block = vectors[begin : begin + step].copy()
+        block, beside = (one[begin : begin + step].copy() for one in (vectors, aside.vectors))
         with_kept, within = block @ vectors[:kept].T, block @ block.T
         kept = _settle(
-            with_kept, within, block, vectors, names, kept, begin, threshold, limit, found.partner, found.similarity
-        )
+            with_kept, within, block, beside, vectors, aside.vectors, names, kept, begin,
+            threshold, limit, aside.threshold, found.partner, found.similarity,
+        )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -102,16 +127,27 @@ def _similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 @njit(cache=True, nogil=True)
+def _alike(aside: NDArray[np.float32], a: int, other: NDArray[np.float32], b: int, threshold: float) -> bool:
+    """Whether two rows reach the threshold in the second aspect, or one of them has no such, or there is none."""
+    if len(aside) == 0 or not aside[a].any() or not other[b].any():
+        return True
+    return bool(_similarity(aside[a], other[b]) >= threshold)
+
+
+@njit(cache=True, nogil=True)
 def _settle(
     with_kept: NDArray[np.float32],
     within: NDArray[np.float32],
     block: NDArray[np.float32],
+    beside: NDArray[np.float32],
     vectors: NDArray[np.float32],
+    aside: NDArray[np.float32],
     names: NDArray[np.int64],
     kept: int,
     begin: int,
     threshold: float,
     limit: np.float32,
+    aside_threshold: float,
     partner: NDArray[np.int64],
     similarity: NDArray[np.float64],
 ) -> int:
@@ -122,15 +158,17 @@ def _settle(
         for j in range(before):
             if with_kept[i, j] >= limit:
                 score = _similarity(block[i], vectors[j])
-                if score >= threshold and score > similarity[row]:
+                if score >= threshold and score > similarity[row] and _alike(beside, i, aside, j, aside_threshold):
                     partner[row], similarity[row] = names[j], score
         for j in range(i):
             if within[i, j] >= limit and partner[begin + j] < 0:
                 score = _similarity(block[i], block[j])
-                if score >= threshold and score > similarity[row]:
+                if score >= threshold and score > similarity[row] and _alike(beside, i, beside, j, aside_threshold):
                     partner[row], similarity[row] = begin + j, score
         if partner[row] < 0:
             vectors[kept] = block[i]
+            if len(aside) > 0:
+                aside[kept] = beside[i]
             names[kept] = row
             kept += 1
     return kept
@@ -143,6 +181,8 @@ def _unite(
     begin: int,
     threshold: float,
     limit: np.float32,
+    aside: NDArray[np.float32],
+    aside_threshold: float,
     roots: NDArray[np.int64],
     neighbour: NDArray[np.int64],
     similarity: NDArray[np.float64],
@@ -156,7 +196,7 @@ def _unite(
                 if a == b:
                     continue
                 score = _similarity(vectors[row], vectors[other])
-                if score >= threshold:
+                if score >= threshold and _alike(aside, row, aside, other, aside_threshold):
                     roots[max(a, b)] = min(a, b)
                     if a < b:
                         hang(neighbour, similarity, np.int64(other), np.int64(row), score)

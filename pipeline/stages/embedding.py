@@ -60,7 +60,7 @@ class Matrix:
     """
 
     rows: int
-    folder: Path
+    file: Path
     vectors: NDArray[np.float32] | None = None
     faults: dict[int, Fault] = field(default_factory=dict)
     lost: list[int] = field(default_factory=list)
@@ -89,15 +89,15 @@ class Matrix:
     def _room(self, dimensions: int) -> NDArray[np.float32]:
         if self.rows * dimensions * 4 <= _IN_MEMORY:
             return np.zeros((self.rows, dimensions), np.float32)
-        return np.lib.format.open_memmap(self.folder / "vectors.npy", "w+", np.float32, (self.rows, dimensions))
+        return np.lib.format.open_memmap(self.file, "w+", np.float32, (self.rows, dimensions))
 
 
-def embed(texts: Iterable[str], rows: int, source: Source, tools: Tools, folder: Path) -> Matrix:
-    """The vectors of so many texts, none of them empty.
+def embed(texts: Iterable[str], rows: int, source: Source, tools: Tools, file: Path) -> Matrix:
+    """The vectors of so many texts, none of them empty; in `file` when they are many.
 
     A text of several pieces has the direction of their sum, each of length 1 times its characters.
     """
-    matrix = Matrix(rows, folder)
+    matrix = Matrix(rows, file)
     prefixed = (source.prefix + text for text in texts)
     if source.role is None:
         encoder = Encoder(source.encoder, source.hub)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.record import view
 from pipeline.similar.cluster import Cluster, Duplicates
-from pipeline.similar.cosine import near_vectors
+from pipeline.similar.cosine import Aside, near_vectors
 from pipeline.similar.index import Known
 from pipeline.similar.kmeans import groups_of
 from pipeline.stage import Outcome, Stream, Tools
@@ -35,9 +35,9 @@ class SemanticDedup:
     vectors reaches the threshold, and the drop (`semantic-duplicate`) names the partner and the similarity. Records
     that are equal but for Unicode forms and white space are dropped before (`exact-duplicate`). Run `dedup` first: it
     is cheaper, and what it drops needs no vector. What a threshold means differs from model to model: look at some
-    drops. Two tasks over one long input look alike to any model; compare them with a high threshold only.
+    drops.
 
-    Records compared grow as their square: on two cores, 384 dimensions, about 15 s for 50,000 and 10 min for 300,000,
+    The work grows as the square of the records: at 384 dimensions 14 s of processor time for 50,000, 9 min for 300,000,
     in memory for one vector each. `clusters` bounds it for more.
 
     Further reasons: `embedding-refused`, `embedding-content-filter`, `no-vector`.
@@ -48,6 +48,9 @@ class SemanticDedup:
         hub: name of a model2vec model on the Hub, such as minishlab/potion-multilingual-128M.
         threshold: cosine similarity from which records are duplicates, above 0 up to 1.
         fields: what is compared, as for `dedup`: `conversation`, `pair`, `instruction` or `output`.
+        outside_input: two tasks over one long input look alike to any model: so two records that both have an `input`
+            are duplicates only when what stands outside it reaches this similarity too (a second, short text to embed
+            for each of them). 0 looks at the whole alone.
         within: `language` compares records of one language only, since a translation is no duplicate; `all` any two.
         prefix: put before each text, for models that want it, such as "query: ".
         piece: characters that are embedded at once. A longer text is cut where a sentence ends, and its vector is that
@@ -75,6 +78,7 @@ class SemanticDedup:
     hub: str | None = None
     threshold: float = field(default=0.95, metadata={"schema": {"exclusiveMinimum": 0, "maximum": 1}})
     fields: Compared = "conversation"
+    outside_input: float = field(default=0.9, metadata={"schema": {"minimum": 0, "maximum": 1}})
     within: Literal["language", "all"] = "language"
     prefix: str = ""
     piece: int = field(default=6000, metadata={"schema": {"minimum": 100}})
@@ -156,24 +160,35 @@ class _Work:
         found = Duplicates.none(len(self._ids))
         rows = np.sort(priority[self._visible[priority]])
         languages: list[str] = []
-        matrix = self._embedded(rows, languages)
-        self.faults = {int(rows[at]): fault for at, fault in matrix.faults.items()}
-        self.lost = [int(rows[at]) for at in matrix.lost]
+        matrix = self._embedded(self._texts(rows, languages), rows, "vectors")
+        aside = self._beside(rows, matrix.vectors)
         if self.lost or matrix.vectors is None:
             return found
         rank = np.empty(len(self._ids), np.int64)
         rank[priority] = np.arange(len(priority))
-        there = np.ones(len(rows), np.bool_)
-        there[list(matrix.faults)] = False
+        there = np.array([int(row) not in self.faults for row in rows], np.bool_)
         for places in self._parts(matrix.vectors, np.flatnonzero(there), np.array(languages), rows):
             ordered = places[np.argsort(rank[rows[places]], kind="stable")]
+            second = None if aside is None else Aside(aside[ordered], self._stage.outside_input)
             whole = len(ordered) == len(rows) and np.array_equal(ordered, np.arange(len(rows)))
             vectors = matrix.vectors if whole else matrix.vectors[ordered]
-            part = near_vectors(vectors, self._stage.threshold, self._stage.cluster)
-            _put(found, part, rows[ordered])
+            _put(found, near_vectors(vectors, self._stage.threshold, self._stage.cluster, second), rows[ordered])
         return found
 
-    def _embedded(self, rows: NDArray[np.int64], languages: list[str]) -> Matrix:
+    def _beside(self, rows: NDArray[np.int64], vectors: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """Vectors of what stands outside the input, zeros for records that have none; None when it does not matter."""
+        if self._stage.outside_input == 0 or self._stage.fields == "output" or self.lost or vectors is None:
+            return None
+        wanted = np.flatnonzero([has and int(row) not in self.faults for row, has in self._with_input(rows)])
+        matrix = self._embedded(self._texts(rows[wanted], [], with_input=False), rows[wanted], "aside")
+        if matrix.vectors is None:
+            return None
+        aside = np.zeros((len(rows), matrix.vectors.shape[1]), np.float32)
+        aside[wanted] = matrix.vectors
+        return aside
+
+    def _embedded(self, texts: Iterator[str], rows: NDArray[np.int64], name: str) -> Matrix:
+        """Their vectors; what went wrong is added to `faults` and `lost`."""
         stage = self._stage
         source = Source(
             role=stage.model,
@@ -185,17 +200,33 @@ class _Work:
             texts_per_call=stage.texts_per_call,
             window=stage.window,
         )
-        return embed(self._texts(rows, languages), len(rows), source, self._tools, self._folder)
+        matrix = embed(texts, len(rows), source, self._tools, self._folder / f"{name}.npy")
+        self.faults |= {int(rows[at]): fault for at, fault in matrix.faults.items()}
+        self.lost += [int(rows[at]) for at in matrix.lost]
+        return matrix
 
-    def _texts(self, rows: NDArray[np.int64], languages: list[str]) -> Iterator[str]:
+    def _texts(self, rows: NDArray[np.int64], languages: list[str], *, with_input: bool = True) -> Iterator[str]:
+        for frame in self._frames(rows):
+            texts = texts_of(frame, self._stage.fields, with_input=with_input)
+            languages += [primary(tag or "und") for tag in frame["language"]]
+            yield from (text.replace(BETWEEN, "\n\n") for text in texts)
+
+    def _with_input(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, bool]]:
+        """Whether each record has an input, and something outside it."""
+        at = 0
+        for frame in self._frames(rows):
+            outside = texts_of(frame, self._stage.fields, with_input=False)
+            for input, rest in zip(frame["input"], outside, strict=True):
+                yield int(rows[at]), bool((input or "").strip() and rest)
+                at += 1
+
+    def _frames(self, rows: NDArray[np.int64]) -> Iterator[pl.DataFrame]:
+        """The given rows of the stream, as views."""
         begin = 0
         for piece in self._stream.slices:
             first, last = np.searchsorted(rows, (begin, begin + piece.rows))
             if first < last:
-                frame = view(piece.load())
-                texts = texts_of(frame, self._stage.fields).gather(rows[first:last] - begin)
-                languages += [primary(tag or "und") for tag in frame["language"].gather(rows[first:last] - begin)]
-                yield from (text.replace(BETWEEN, "\n\n") for text in texts)
+                yield view(piece.load()[rows[first:last] - begin])
             begin += piece.rows
 
     def _parts(
