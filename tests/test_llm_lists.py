@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import UsageError
+from pipeline.errors import ModelError, UsageError
 from pipeline.llm.accounts import Account
 from pipeline.llm.batch.lines import Line, results
 from pipeline.llm.batched import batches
@@ -31,6 +31,7 @@ from pipeline.llm.prices import published
 from pipeline.llm.purse import Purse, bound_of, worst_case
 from pipeline.llm.reading import Reading, read_reply
 from pipeline.llm.request import Reply, Request
+from pipeline.llm.servers import completed_url
 from pipeline.report.calls import call_text, said
 from tests.scripted import spec_of
 
@@ -290,3 +291,29 @@ def test_half_replies_and_errors_end_as_for_other_kinds(tmp_path: Path) -> None:
     refused = judge(spec, Answer(status=400, headers={}, body='{"error": {"message": "too long"}}'), call_of(EMBED))
     assert isinstance(refused, Reading)
     assert (refused.outcome, refused.text, refused.vectors) == ("refused", "too long", ())
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_that_has_no_such_endpoint_is_told_of(status: int) -> None:
+    answer = Answer(status=status, headers={}, body='{"error": {"message": "This server does not support embeddings"}}')
+    error = judge(spec_of(), answer, call_of(EMBED))
+    assert isinstance(error, ModelError)
+    assert "there are no embeddings of the model 'm'" in str(error)
+    assert "not all have /embeddings" in str(error.hint)
+    assert not isinstance(
+        judge(spec_of(), Answer(status=501, headers={}, body=""), call_of(Request(prompt="q"))), Reading
+    )
+
+
+def test_a_text_that_is_too_long_is_refused_whatever_the_status() -> None:
+    body = '{"error": {"message": "input is too large to process. increase the physical batch size"}}'
+    verdict = judge(spec_of(), Answer(status=500, headers={}, body=body), call_of(EMBED))
+    assert isinstance(verdict, Reading)
+    assert verdict.outcome == "refused"
+    for call, said_so in ((call_of(Request(prompt="q")), body), (call_of(EMBED), '{"error": {"message": "oops"}}')):
+        assert isinstance(judge(spec_of(), Answer(status=500, headers={}, body=said_so), call), Again)
+
+
+def test_a_pasted_endpoint_is_the_base_url() -> None:
+    for end in ("embeddings", "moderations", "chat/completions", "completions"):
+        assert completed_url(f"http://gpu:8000/v1/{end}", "x") == "http://gpu:8000/v1"

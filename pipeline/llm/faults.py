@@ -37,6 +37,9 @@ _PARAMETER_WORDS = re.compile(
     re.I,
 )
 
+_TOO_LONG = re.compile(r"(input|text|prompt|sequence)\b[^.]{0,60}\b(too (large|long)|exceeds)|too many tokens", re.I)
+"""What llama.cpp says with a 500 of a text that its embedding model cannot take; it would say so each time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -100,8 +103,11 @@ def judge(spec: ModelSpec, answer: Answer, call: Call | None = None) -> Verdict:
         except Broken as error:
             return Again(why=str(error), paid=True)
     fields = error_fields(answer.body)
-    if call is not None and answer.status in (404, 405, 501) and (kind := list_of(call)[0]) in LISTS:
-        return _not_served(spec, answer, kind)
+    if call is not None and answer.status in (404, 405, 500, 501) and (kind := list_of(call)[0]) in LISTS:
+        if answer.status != 500:
+            return _not_served(spec, answer, kind)
+        if _TOO_LONG.search(error_message(answer.body)):
+            return read_error(answer.body, "refused")
     codes = {str(fields.get(name)).lower() for name in ("code", "type") if fields.get(name) is not None}
     if codes & _NO_CREDIT or answer.status == 402:
         return _refusal(spec, answer, "the account has no credit left", "top it up, or use another key or model")
