@@ -31,7 +31,8 @@ class Encoder:
             from model2vec import StaticModel
         except ImportError as error:
             raise UsageError(
-                "a local encoder needs the extra 'semantic', which is not installed", "pip install 'seedmill[semantic]'"
+                "a local encoder needs the extra 'semantic', which is not installed",
+                ".venv/bin/pip install -c constraints.txt -e '.[semantic]'",
             ) from error
         name = hub if file is None else str(Path(file).parent)
         try:
