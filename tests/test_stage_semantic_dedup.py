@@ -267,7 +267,7 @@ def test_a_few_rows_more_pay_for_a_few_calls_more(provider: FakeProvider, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model2vec model of our own making: a few words, each with a direction; like words with like ones."""
     model2vec = pytest.importorskip("model2vec")
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -278,20 +278,20 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     folder = tmp_path_factory.mktemp("model")
     model2vec.StaticModel(vectors.astype(np.float32), tokenizer).save_pretrained(str(folder))
-    return folder / "model.safetensors"
+    return folder
 
 
-def test_a_local_encoder_needs_no_server(model_file: Path, tmp_path: Path) -> None:
-    stage = SemanticDedup(encoder=str(model_file), fields="instruction", threshold=0.95)
+def test_a_local_encoder_needs_no_server(model: Path, tmp_path: Path) -> None:
+    stage = SemanticDedup(encoder=str(model), fields="instruction", threshold=0.95)
     records = [pair("the cat"), pair("the dog"), pair("the kitten"), pair("sea"), pair("完全不认识")]
     outcome = run(stage, records, FunctionLLM(lambda request: "never"), tmp_path)
     assert details(outcome)["the kitten"]["partner"] == "the cat"
     assert reasons([outcome]) == {"semantic-duplicate": 1, "no-vector": 1}
 
 
-def test_an_encoders_vector_is_of_the_text_alone(model_file: Path) -> None:
+def test_an_encoders_vector_is_of_the_text_alone(model: Path) -> None:
     texts = [" ".join(WORDS[k % 5 :: 2]) + " cat dog the sea" * (k % 7) for k in range(3000)]
-    encoder = Encoder(str(model_file), None)
+    encoder = Encoder(str(model), None)
     together = dict(encoder.vectors(enumerate(texts)))
     for at in (0, 1023, 1024, 2999):
         ((_, alone),) = encoder.vectors([(at, texts[at])])
@@ -301,17 +301,16 @@ def test_an_encoders_vector_is_of_the_text_alone(model_file: Path) -> None:
     assert whole[0] == pytest.approx(whole[1], abs=1e-3), "nothing is cut off"
 
 
-def test_a_model_that_is_none_is_a_sentence(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = tmp_path / "model.safetensors"
-    broken.write_bytes(b"no")
+def test_a_model_that_is_none_is_a_sentence(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"no")
     with pytest.raises(UsageError, match="cannot be loaded as a model2vec model"):
-        Encoder(str(broken), None)
+        Encoder(str(tmp_path), None)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UsageError, match="nobody/nothing: cannot be loaded"):
         Encoder(None, "nobody/nothing")
     monkeypatch.setitem(__import__("sys").modules, "model2vec", None)
     with pytest.raises(UsageError, match="extra 'semantic'"):
-        Encoder(str(model_file), None)
+        Encoder(str(model), None)
 
 
 RECIPE = """\
@@ -349,3 +348,22 @@ def test_as_a_user_runs_it(provider: FakeProvider, tmp_path: Path) -> None:
     assert "(344 characters)" in told("ledger", "show", key, *where), "of base64; --json prints it whole"
     told("run", recipe, "--engine", "local", "--block-size", 7, "--outputs", tmp_path / "b")
     assert made_bytes(tmp_path / "a" / "meaning") == made_bytes(tmp_path / "b" / "meaning")
+
+
+def test_a_local_encoder_as_a_user_runs_it(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(f'{{"instruction": "the {w}", "output": "the sea"}}\n' for w in ("cat", "kitten"))
+    )
+    recipe = tmp_path / "local.yaml"
+    recipe.write_text("""\
+entries:
+  - {stage: read, data: [rows.jsonl]}
+  - {stage: semantic-dedup, encoder: model, fields: instruction}
+""")
+    missing = seedmill("run", recipe, "--outputs", tmp_path / "out", "--engine", "local")
+    assert missing.returncode == 1
+    assert "is not there yet, or not whole" in missing.stderr
+    assert "Traceback" not in missing.stderr
+    (tmp_path / "model").symlink_to(model)
+    done = seedmill("run", recipe, "--outputs", tmp_path / "out", "--engine", "local")
+    assert "dropped 1 semantic-duplicate" in done.stdout, done.stderr

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +11,12 @@ from pipeline.errors import UsageError
 
 T = TypeVar("T")
 
+FILES = ("model.safetensors", "tokenizer.json", "config.json")
+"""What a model's folder holds."""
+
+MADE_BY = "put model.safetensors, tokenizer.json and config.json of a model2vec model there, or name one as 'hub:'"
+"""What to do about a folder that is none."""
+
 _TEXTS = 1024
 
 
@@ -19,14 +24,14 @@ class Encoder:
     """A model2vec model, in this process.
 
     Args:
-        file: `model.safetensors` of a model's folder, which has its `tokenizer.json` and `config.json` too; or None.
-        hub: a model's name on the Hub, where no file is given.
+        folder: of a model, with `model.safetensors`, `tokenizer.json` and `config.json`; or None.
+        hub: a model's name on the Hub, where no folder is given.
 
     Raises:
         UsageError: the extra is not installed, or there is no such model.
     """
 
-    def __init__(self, file: str | None, hub: str | None) -> None:
+    def __init__(self, folder: str | None, hub: str | None) -> None:
         try:
             from model2vec import StaticModel
         except ImportError as error:
@@ -34,15 +39,14 @@ class Encoder:
                 "a local encoder needs the extra 'semantic', which is not installed",
                 ".venv/bin/pip install -c constraints.txt -e '.[semantic]'",
             ) from error
-        name = hub if file is None else str(Path(file).parent)
+        name = folder or hub
         try:
             self._model: Any = StaticModel.from_pretrained(str(name), force_download=False)
         except Exception as error:  # whatever the library and its parsers raise
             told = " ".join(str(error).split())[:200]
             raise UsageError(
                 f"{name}: cannot be loaded as a model2vec model: {told or type(error).__name__}",
-                "name model.safetensors of its folder as 'encoder:', or a model of the Hub as 'hub:' (HF_ENDPOINT "
-                "names a mirror)",
+                "name its folder as 'encoder:', or a model of the Hub as 'hub:' (HF_ENDPOINT names a mirror)",
             ) from error
 
     def vectors(self, texts: Iterable[tuple[T, str]]) -> Iterator[tuple[T, NDArray[np.float32]]]:

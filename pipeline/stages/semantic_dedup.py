@@ -14,6 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.record import view
 from pipeline.similar.cluster import Cluster, Duplicates
 from pipeline.similar.cosine import Aside, near_vectors
+from pipeline.similar.encoder import FILES, MADE_BY
 from pipeline.similar.index import Known
 from pipeline.similar.kmeans import groups_of
 from pipeline.stage import Outcome, Stream, Tools
@@ -44,7 +45,7 @@ class SemanticDedup:
 
     Attributes:
         model: role of the embedding model, with `models: {embedder: {base_url: ..., model: ...}}`.
-        encoder: `model.safetensors` of a local model2vec model, in its folder with `tokenizer.json` and `config.json`.
+        encoder: folder of a local model2vec model: `model.safetensors`, `tokenizer.json` and `config.json`.
         hub: name of a model2vec model on the Hub, such as minishlab/potion-multilingual-128M.
         threshold: cosine similarity from which records are duplicates, above 0 up to 1.
         fields: what is compared, as for `dedup`: `conversation`, `pair`, `instruction` or `output`.
@@ -74,7 +75,7 @@ class SemanticDedup:
     batchable: ClassVar[bool] = True
 
     model: str | None = None
-    encoder: str | None = field(default=None, metadata={"file": True})
+    encoder: str | None = field(default=None, metadata={"file": True, "folder": FILES, "made_by": MADE_BY})
     hub: str | None = None
     threshold: float = field(default=0.95, metadata={"schema": {"exclusiveMinimum": 0, "maximum": 1}})
     fields: Compared = "conversation"
