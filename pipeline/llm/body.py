@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ PATHS: dict[Kind, str] = {
     "embeddings": "/embeddings",
     "moderations": "/moderations",
 }
+
+_WITH_LIST = re.compile(r'\{"endpoint":"(?:[^"\\]|\\.)*","input":')
+"""How the document of a call with a list begins, its keys being sorted."""
 
 LISTS: tuple[Kind, ...] = ("embeddings", "moderations")
 """Kinds that ask something about each text of a list (`input`), and use no completion tokens."""
@@ -156,10 +160,12 @@ def _list_body(spec: ModelSpec, document: Mapping[str, Any], forced: Mapping[str
     return {"model": spec.model, "input": document["input"]} | dict(sorted(params.items()))
 
 
-def list_of(call: Call) -> tuple[Kind, int]:
-    """The call's kind, and how many texts its list has; 0 for a call that wants a reply."""
+def list_of(call: Call) -> tuple[Kind, int] | None:
+    """What a call asks of how many texts; None for a call that wants a reply, which is told without parsing it."""
+    if not _WITH_LIST.match(call.document):
+        return None
     document = json.loads(call.document)
-    return document["kind"], len(document.get("input", ()))
+    return document["kind"], len(document["input"])
 
 
 def token_bound(call: Call) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import ModelError
-from pipeline.llm.body import LISTS, Call, list_of
+from pipeline.llm.body import Call, list_of
 from pipeline.llm.broken import Broken
 from pipeline.llm.lists import require_answer
 from pipeline.llm.models import ModelSpec
@@ -98,16 +98,16 @@ def judge(spec: ModelSpec, answer: Answer, call: Call | None = None) -> Verdict:
         try:
             reading = read_reply(answer.body)
             if call is not None:
-                require_answer(*list_of(call), len(reading.vectors), len(reading.moderations))
+                require_answer(list_of(call), len(reading.vectors), len(reading.moderations))
             return reading
         except Broken as error:
             return Again(why=str(error), paid=True)
     fields = error_fields(answer.body)
-    if call is not None and answer.status in (404, 405, 500, 501) and (kind := list_of(call)[0]) in LISTS:
-        if answer.status != 500:
-            return _not_served(spec, answer, kind)
-        if _TOO_LONG.search(error_message(answer.body)):
-            return read_error(answer.body, "refused")
+    asked = None if call is None else list_of(call)
+    if asked is not None and answer.status in (404, 405, 501):
+        return _not_served(spec, answer, asked[0])
+    if asked is not None and answer.status == 500 and _TOO_LONG.search(error_message(answer.body)):
+        return read_error(answer.body, "refused")
     codes = {str(fields.get(name)).lower() for name in ("code", "type") if fields.get(name) is not None}
     if codes & _NO_CREDIT or answer.status == 402:
         return _refusal(spec, answer, "the account has no credit left", "top it up, or use another key or model")

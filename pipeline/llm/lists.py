@@ -34,14 +34,21 @@ def read_moderations(items: list[Any]) -> tuple[Moderation, ...]:
     return tuple(_moderation(item) for item in items)
 
 
-def require_answer(kind: Kind, texts: int, vectors: int, moderations: int) -> None:
-    """Raise Broken unless a reply to a call of that kind, with so many texts, holds as much."""
-    wanted = (texts if kind == "embeddings" else 0, texts if kind == "moderations" else 0)
-    if (vectors, moderations) == wanted:
+def require_answer(asked: tuple[Kind, int] | None, vectors: int, moderations: int) -> None:
+    """Raise Broken unless a reply says of each text what was asked, or nothing of any where a reply was wanted.
+
+    Args:
+        asked: what was asked of how many texts; None when a reply was.
+        vectors: how many came.
+        moderations: how many came.
+    """
+    kind, texts = asked or (None, 0)
+    if (vectors, moderations) == (texts if kind == "embeddings" else 0, texts if kind == "moderations" else 0):
         return
-    if texts and vectors + moderations == 0:
-        raise Broken(f"a body without what was asked for ({kind})")
-    raise Broken(f"{vectors + moderations} results for {texts} texts" if texts else "a body without choices")
+    if asked is None:
+        raise Broken("a body without choices")
+    came = vectors + moderations
+    raise Broken(f"{came} results for {texts} texts" if came else f"a body without what was asked for ({kind})")
 
 
 def compact(body: str) -> str:

@@ -107,9 +107,9 @@ def _list(data: dict[str, Any]) -> Reading | None:
     else:
         return None
     usage = _usage(data.get("usage"))
-    if not usage["prompt_tokens"] and isinstance(data.get("usage"), dict):
+    if not usage.get("prompt_tokens") and isinstance(data.get("usage"), dict):
         usage = _usage({"prompt_tokens": data["usage"].get("total_tokens")})
-    return replace(told, prompt_tokens=usage["prompt_tokens"], cached_tokens=usage["cached_tokens"])
+    return replace(told, prompt_tokens=usage.get("prompt_tokens", 0), cached_tokens=usage.get("cached_tokens", 0))
 
 
 def _in_order(choices: list[Any]) -> list[Any]:
