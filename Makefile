@@ -13,7 +13,7 @@ PIP_QUIET := --quiet --disable-pip-version-check
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-ENTRIES := read self-instruct evol-instruct translate answer trim fix filter overused split dedup decontaminate score quality prune
+ENTRIES := read self-instruct evol-instruct translate answer trim fix filter overused split dedup semantic-dedup decontaminate moderate score quality prune
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

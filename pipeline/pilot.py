@@ -169,6 +169,8 @@ class Pilot:
         rows = sum(unit.rows.height for unit in leg.units)
         stage, sampled = _all_judged(entry.stage, rows / max(1, len(leg.units)) * leg.population * leg.thin)
         leg.share[entry.name], leg.rows[entry.name] = leg.thin * sampled, rows
+        if entry.kind == "semantic-dedup":
+            self.assumptions.append(f"{entry.name}: keeps the share that it keeps of the pilot's rows")
         noted = _Noted(self._models.open(entry))
         outcome = self._run(entry, stage, self._stream(_all(leg.units)), noted)
         unit_of = {id: unit for unit in leg.units for id in unit.rows["id"].to_list()}

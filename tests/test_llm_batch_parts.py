@@ -3,6 +3,7 @@
 import itertools
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,12 @@ def test_results_are_judged_as_single_calls_are() -> None:
             b"{broken\n",
             b"[1]\n",
             b'{"custom_id": 5}\n',
+            result("nobody's", 200, said("y")),
         ]
     )
-    found = {r.key: r for r in results(SPEC, content.decode())}
+    names = ("ok", "cut", "bad", "busy", "key", "half", "old")
+    asked = {name: Line(replace(call_of(), key=name), b"") for name in names}
+    found = {r.key: r for r in results(SPEC, content.decode(), asked)}
     assert set(found) == {"ok", "cut", "bad", "busy", "key", "half", "old"}
     outcomes = {key: r.verdict.outcome for key, r in found.items() if isinstance(r.verdict, Reading)}
     assert outcomes == {"ok": "ok", "cut": "length", "bad": "refused"}

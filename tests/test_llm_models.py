@@ -249,7 +249,7 @@ def test_every_server_and_every_rule_is_whole() -> None:
         assert set(server.json) <= {"json_schema", "json_object"}
         assert (server.samples == 1) == ("n" in server.refuse), "who makes one sample a call is not sent n"
         for rule in server.models:
-            assert set(rule) <= {"match", "rename", "refuse", "samples", "json", "without"}
+            assert set(rule) <= {"match", "rename", "refuse", "samples", "texts", "json", "without"}
             re.compile(rule["match"])
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.llm.reading import Broken, Reading, error_message, read_reply, read_stored, split_thinking
+from pipeline.llm.broken import Broken
+from pipeline.llm.reading import Reading, error_message, read_reply, read_stored, split_thinking
 
 PLAIN = st.text(max_size=60).filter(lambda t: "think>" not in t and "<" not in t)
 

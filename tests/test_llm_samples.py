@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from pipeline.llm.body import compose, token_bound, wire_body
+from pipeline.llm.broken import Broken
 from pipeline.llm.caller import Caller
 from pipeline.llm.client import Client
 from pipeline.llm.fake.provider import FakeProvider
 from pipeline.llm.flow import converse
 from pipeline.llm.ledger import read_calls
-from pipeline.llm.reading import Broken, read_reply
+from pipeline.llm.reading import read_reply
 from pipeline.llm.request import Profile, Reply, Request
 from pipeline.llm.samples import several
 from pipeline.record import Message

@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.llm import ledger_export, ledger_tools
 from pipeline.llm import prune as pruning
 from pipeline.llm.ledger_tools import Choice, Spent
+from pipeline.llm.lists import shortened
 from pipeline.models import ledger_folder
 from pipeline.report import calls
 from pipeline.report.rows import json_text, printable, table
@@ -122,7 +123,7 @@ def show(arguments: argparse.Namespace) -> int:
         print(f"key {key}\n{calls.facts_text(call)}")
         for attempt in lost:
             print(calls.lost_text(attempt))
-        print(f"request:\n{printable(call['request'])}\nreply:\n{printable(call['reply'])}")
+        print(f"request:\n{printable(call['request'])}\nreply:\n{printable(shortened(call['reply']))}")
     return 0
 
 

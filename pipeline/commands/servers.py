@@ -37,6 +37,7 @@ def _known(server: "Server") -> dict[str, Any]:
         "key": server.api_key_env or "-",
         "json": ", ".join(server.json) or "-",
         "samples": server.samples,
+        "texts": server.texts,
         "left out": ", ".join(server.refuse) or "-",
         "recognised by": ", ".join(server.hosts) or f"port {server.port}",
     }
@@ -57,6 +58,7 @@ def _taken(spec: "ModelSpec") -> dict[str, Any]:
         "key": spec.api_key_env or "-",
         "json": ", ".join(kind.rule("json", spec.model)) or "-",
         "samples": kind.rule("samples", spec.model),
+        "texts": kind.rule("texts", spec.model),
         "left out": ", ".join(name for name in _PARAMETERS if name not in fitted and name != "max_tokens") or "-",
     }
 

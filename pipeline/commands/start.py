@@ -117,10 +117,12 @@ def _print_requests(seen: list[tuple[Any, Any]], servers: dict[str, str], as_jso
                 "server": servers[request.role],
                 "messages": [{"role": m.role, "content": m.content} for m in request.messages],
                 "prompt": request.prompt,
+                "embed": list(request.embed),
+                "moderate": list(request.moderate),
                 "params": dict(request.params),
                 "response_format": request.response_format,
                 "samples": request.samples,
-                "reply": None if reply is None else reply.text,
+                "reply": None if reply is None else _told(reply),
             }
             for request, reply in seen
         ]
@@ -134,5 +136,17 @@ def _print_requests(seen: list[tuple[Any, Any]], servers: dict[str, str], as_jso
             print(f"[{message.role}]\n{message.content}")
         if request.prompt is not None:
             print(request.prompt)
+        for place, text in enumerate(request.texts, 1):
+            print(f"[text {place} to {request.kind}]\n{text}")
         if reply is not None:
-            print(f"--- reply ({reply.outcome})\n{reply.text}")
+            print(f"--- reply ({reply.outcome})\n{_told(reply)}")
+
+
+def _told(reply: Any) -> str:
+    """A reply in words."""
+    vectors = [f"[text {at}] a vector, {len(vector) // 4:,} numbers" for at, vector in enumerate(reply.vectors, 1)]
+    found = [
+        f"[text {at}] {', '.join(name for name, value in m.categories.items() if value) or 'nothing'} flagged"
+        for at, m in enumerate(reply.moderations, 1)
+    ]
+    return "\n".join([*vectors, *found]) or str(reply.text)

@@ -2,18 +2,28 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.llm.models import ModelSpec
-from pipeline.llm.request import Request
+from pipeline.llm.request import Kind, Request
 from pipeline.record import Message
 
-Kind = Literal["chat", "completion"]
+PATHS: dict[Kind, str] = {
+    "chat": "/chat/completions",
+    "completion": "/completions",
+    "embeddings": "/embeddings",
+    "moderations": "/moderations",
+}
 
-PATHS: dict[Kind, str] = {"chat": "/chat/completions", "completion": "/completions"}
+_WITH_LIST = re.compile(r'\{"endpoint":"(?:[^"\\]|\\.)*","input":')
+"""How the document of a call with a list begins, its keys being sorted."""
+
+LISTS: tuple[Kind, ...] = ("embeddings", "moderations")
+"""Kinds that ask something about each text of a list (`input`), and use no completion tokens."""
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _canonical_ascii = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -27,8 +37,8 @@ class Call:
     Attributes:
         key: sha256 of `document`, 64 hexadecimal digits; equal keys are the same call.
         document: canonical JSON of everything that decides the reply and nothing else: logical endpoint, kind, model,
-            messages or prompt, params, tools, response_format, sample, and samples when there are several. The wire's
-            body is made from it.
+            messages, prompt or input, params, tools, response_format, sample, and samples when there are several. The
+            wire's body is made from it.
         role: which model is asked.
         entry: the recipe entry that asks.
     """
@@ -42,23 +52,26 @@ class Call:
 def compose(spec: ModelSpec, request: Request, entry: str) -> Call:
     """The call that a request is, for this model.
 
-    Parameters are the request's own over the model's max_tokens, under the model's extra_body. Numbers that are equal
+    Parameters are the request's own over the model's max_tokens (which lists of texts have no use for), under the
+    model's extra_body. Numbers that are equal
     are written alike (0.0 is 0), so that a recipe's spelling does not matter.
 
     Raises:
         UsageError: the request holds something that is not JSON.
     """
-    chat = request.prompt is None
+    kind = request.kind
     document: dict[str, Any] = {
         "endpoint": spec.endpoint,
-        "kind": "chat" if chat else "completion",
+        "kind": kind,
         "model": spec.model,
-        "params": _params(spec, request.params),
+        "params": _params(spec, request.params, limited=kind not in LISTS),
         "sample": request.sample,
     }
     if request.samples > 1:
         document["samples"] = request.samples
-    if chat:
+    if kind in LISTS:
+        document["input"] = list(request.texts)
+    elif kind == "chat":
         document["messages"] = [_wire_message(m) for m in request.messages]
     else:
         document["prompt"] = request.prompt
@@ -77,8 +90,8 @@ def compose(spec: ModelSpec, request: Request, entry: str) -> Call:
     return Call(hashlib.sha256(data).hexdigest(), text, request.role, entry)
 
 
-def _params(spec: ModelSpec, own: Mapping[str, Any]) -> dict[str, Any]:
-    params = {} if spec.max_tokens is None else {"max_tokens": spec.max_tokens}
+def _params(spec: ModelSpec, own: Mapping[str, Any], *, limited: bool) -> dict[str, Any]:
+    params = {} if spec.max_tokens is None or not limited else {"max_tokens": spec.max_tokens}
     params |= own
     params |= spec.extra_body
     return {
@@ -112,6 +125,8 @@ def wire_body(spec: ModelSpec, call: Call) -> tuple[str, bytes]:
     kind: Kind = document["kind"]
     params = document["params"]
     forced = {name: params.pop(name) for name in spec.extra_body if name in params}
+    if kind in LISTS:
+        return PATHS[kind], _compact(_list_body(spec, document, forced)).encode("utf-8", "replace")
     if document["sample"] or (spec.local_sha256 is not None and "seed" not in params):
         params["seed"] = int(call.key[:7], 16)
     server, chat = spec.kind, kind == "chat"
@@ -135,9 +150,29 @@ def wire_body(spec: ModelSpec, call: Call) -> tuple[str, bytes]:
     return PATHS[kind], _compact(body | last).encode("utf-8", "replace")
 
 
+def _list_body(spec: ModelSpec, document: Mapping[str, Any], forced: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a call with a list; vectors are asked for in base64, a third of their size, where that is known."""
+    params = dict(document["params"])
+    if document["kind"] == "embeddings" and spec.kind.rule("base64", spec.model):
+        params["encoding_format"] = "base64"
+    params = {name: value for name, value in params.items() if name not in spec.extra_body}
+    params |= forced
+    return {"model": spec.model, "input": document["input"]} | dict(sorted(params.items()))
+
+
+def list_of(call: Call) -> tuple[Kind, int] | None:
+    """What a call asks of how many texts; None for a call that wants a reply, which is told without parsing it."""
+    if not _WITH_LIST.match(call.document):
+        return None
+    document = json.loads(call.document)
+    return document["kind"], len(document["input"])
+
+
 def token_bound(call: Call) -> int:
     """A rough guess at what a call will use, for tokens-per-minute limits: a token per 4 bytes, and max_tokens each."""
     document = json.loads(call.document)
+    if document["kind"] in LISTS:
+        return len(call.document.encode("utf-8", "replace")) // 4
     limit = document["params"].get("max_tokens", 512)
     each: int = limit if isinstance(limit, int) else 512
     return len(call.document.encode("utf-8", "replace")) // 4 + each * int(document.get("samples", 1))

@@ -13,6 +13,7 @@ from pipeline.errors import SeedmillError
 from pipeline.llm.body import Call, wire_body
 from pipeline.llm.faults import Again, Answer, NoAnswer, Verdict, judge
 from pipeline.llm.ledger import Finished, Ledger
+from pipeline.llm.lists import compact
 from pipeline.llm.mailbox import Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.reading import Reading
@@ -131,12 +132,12 @@ class LocalCarrier:
         except NoAnswer as reason:
             verdict = Again(why=str(reason), down=True, paid=reason.paid)
             return Heard(verdict=verdict, reached=reason.paid)
-        seconds, told, found = time.monotonic() - began, _telling(answer), judge(spec, answer)
+        seconds, told, found = time.monotonic() - began, _telling(answer), judge(spec, answer, call)
         if not isinstance(found, Reading):
             return Heard(verdict=found, reached=True, told=told)
         cost = cost_of(found, spec.price)
         end = Finished(
-            body=answer.body,
+            body=compact(answer.body) if found.vectors else answer.body,
             reading=found,
             cost=cost,
             sends=errand.sends,

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import ModelError
+from pipeline.llm.body import Call, list_of
+from pipeline.llm.broken import Broken
+from pipeline.llm.lists import require_answer
 from pipeline.llm.models import ModelSpec
-from pipeline.llm.reading import Broken, Reading, error_fields, error_message, read_error, read_reply
+from pipeline.llm.reading import Reading, error_fields, error_message, read_error, read_reply
+from pipeline.llm.request import Kind
 from pipeline.llm.servers import normalised
 
 _TRANSIENT = {408, 409, 425, 429}
@@ -32,6 +36,9 @@ _PARAMETER_WORDS = re.compile(
     r"|extra_forbidden|(parameter|argument) ?:? ?'?\w*'? is (not supported|unsupported|unknown)",
     re.I,
 )
+
+_TOO_LONG = re.compile(r"(input|text|prompt|sequence)\b[^.]{0,60}\b(too (large|long)|exceeds)|too many tokens", re.I)
+"""What llama.cpp says with a 500 of a text that its embedding model cannot take; it would say so each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +86,28 @@ Verdict = Reading | Again | ModelError
 """A final outcome, another attempt, or the endpoint's refusal of all we ask."""
 
 
-def judge(spec: ModelSpec, answer: Answer) -> Verdict:
-    """What an answer means."""
+def judge(spec: ModelSpec, answer: Answer, call: Call | None = None) -> Verdict:
+    """What an answer means.
+
+    Args:
+        spec: the model that was asked.
+        answer: what came back.
+        call: what was asked, so that a reply of another kind or with too few results is none; None to take any.
+    """
     if answer.status == 200:
         try:
-            return read_reply(answer.body)
+            reading = read_reply(answer.body)
+            if call is not None:
+                require_answer(list_of(call), len(reading.vectors), len(reading.moderations))
+            return reading
         except Broken as error:
             return Again(why=str(error), paid=True)
     fields = error_fields(answer.body)
+    asked = None if call is None else list_of(call)
+    if asked is not None and answer.status in (404, 405, 501):
+        return _not_served(spec, answer, asked[0])
+    if asked is not None and answer.status == 500 and _TOO_LONG.search(error_message(answer.body)):
+        return read_error(answer.body, "refused")
     codes = {str(fields.get(name)).lower() for name in ("code", "type") if fields.get(name) is not None}
     if codes & _NO_CREDIT or answer.status == 402:
         return _refusal(spec, answer, "the account has no credit left", "top it up, or use another key or model")
@@ -128,6 +149,12 @@ def _unknown_model(spec: ModelSpec, answer: Answer) -> ModelError:
     setting = "LLM_MODEL" if spec.role == "default" else f"models.{spec.role}.model in the recipe"
     hint = f"check {setting}, and that the base URL is right (it usually ends in /v1)"
     return _refusal(spec, answer, f"there is no model '{spec.model}'", hint)
+
+
+def _not_served(spec: ModelSpec, answer: Answer, kind: Kind) -> ModelError:
+    """Many servers of the protocol have no embeddings, and nearly all no moderations."""
+    hint = f"name one that does in the recipe's 'models:', and that role as the entry's 'model'; not all have /{kind}"
+    return _refusal(spec, answer, f"there are no {kind} of the model '{spec.model}'", hint)
 
 
 def _refusal(spec: ModelSpec, answer: Answer, what: str, hint: str) -> ModelError:

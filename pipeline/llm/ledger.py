@@ -36,7 +36,7 @@ class Finished:
     """How a call ended, for the ledger.
 
     Attributes:
-        body: the server's reply as it came.
+        body: the server's reply as it came, but for vectors (see `lists.compact`).
         cost: US dollars, or None when that is not known.
         sends: attempts, this one included.
         ms: duration of the last attempt.

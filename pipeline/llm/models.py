@@ -154,8 +154,8 @@ class ModelSpec:
     def profile(self) -> Profile:
         """What stages may know of it."""
         names = ("role", "model", "style", "languages", "concurrency", "small")
-        samples: int = self.kind.rule("samples", self.model)
-        return Profile(samples=samples, **{name: getattr(self, name) for name in names})
+        samples, texts = (int(self.kind.rule(name, self.model)) for name in ("samples", "texts"))
+        return Profile(samples=samples, texts=texts, **{name: getattr(self, name) for name in names})
 
     def api_key(self) -> str | None:
         """The key, read at the moment of use; None when there is none."""

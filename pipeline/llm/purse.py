@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import IncompleteError, UsageError
 from pipeline.llm.accounts import Account
-from pipeline.llm.body import Call
+from pipeline.llm.body import LISTS, Call
 from pipeline.llm.models import ModelSpec
 
 _PER_CALL, _PER_MESSAGE, _PER_TOOL = 512, 32, 256
@@ -32,7 +32,7 @@ def bound_of(call: Call) -> Bound:
 
     A token is never shorter than a byte (byte-pair and byte-fallback tokenizers alike), so the prompt has at most as
     many as its JSON has bytes, beside what the chat template adds. Tools and schemas are rendered anew by servers and
-    count twice.
+    count twice. Embeddings and moderations bill input alone.
     """
     document = json.loads(call.document)
     params = document["params"]
@@ -44,9 +44,10 @@ def bound_of(call: Call) -> Bound:
     limits = [params.get(name) for name in ("max_tokens", "max_completion_tokens")]
     given = [limit for limit in limits if _whole(limit)]
     samples = max([1, *(n for n in (params.get("n"), params.get("best_of"), document.get("samples")) if _whole(n))])
+    output = max(given) * samples if given else None
     return Bound(
         input=len(call.document.encode("utf-8", "replace")) + rendered + allowance,
-        output=max(given) * samples if given else None,
+        output=0 if document["kind"] in LISTS else output,
     )
 
 

@@ -2,10 +2,12 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.llm.request import OutcomeKind, Reply
+from pipeline.llm.broken import Broken
+from pipeline.llm.lists import read_moderations, read_vectors
+from pipeline.llm.request import Moderation, OutcomeKind, Reply
 
 _FILTERED = {"content_filter", "sensitive"}
 """Finish reasons of a reply withheld or cut by a content filter; `sensitive` is Zhipu's."""
@@ -29,10 +31,6 @@ none."""
 _LONE_CLOSING = re.compile(r"</think>[ \t]*(?=\n|\Z)")
 
 
-class Broken(Exception):
-    """A reply that cannot be read, though the server says all is well; worth another attempt."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a reply says, apart from whose it is.
@@ -41,6 +39,7 @@ class Reading:
         cached_tokens: of the prompt, served from the server's cache.
         reasoning_tokens: of the completion, spent on thinking.
         logprobs: the text's tokens with their log probabilities.
+        vectors, moderations: of each text of a list, see Reply.
         others: further samples, without tokens of their own.
     """
 
@@ -54,6 +53,8 @@ class Reading:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     logprobs: tuple[tuple[str, float], ...] = ()
+    vectors: tuple[bytes, ...] = ()
+    moderations: tuple[Moderation, ...] = ()
     others: "tuple[Reading, ...]" = ()
 
     def reply(self, key: str, *, reused: bool) -> Reply:
@@ -69,26 +70,46 @@ class Reading:
             completion_tokens=self.completion_tokens,
             reasoning_tokens=self.reasoning_tokens,
             logprobs=self.logprobs,
+            vectors=self.vectors,
+            moderations=self.moderations,
             reused=reused,
             others=tuple(other.reply(key, reused=reused) for other in self.others),
         )
 
 
 def read_reply(body: str) -> Reading:
-    """Read the body of an HTTP 200, of a chat or a completion call.
+    """Read the body of an HTTP 200, of a call of any kind: its shape tells which.
 
     Raises:
-        Broken: no JSON, no choices, an error in place of them, or a reply the server did not finish.
+        Broken: no JSON, none of what calls ask for, an error in place of it, or a reply the server did not finish.
     """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Broken("a body that is not JSON") from error
-    if not isinstance(data, dict) or not isinstance(data.get("choices"), list) or not data["choices"]:
+    if not isinstance(data, dict):
         raise Broken("a body without choices")
     model = str(data.get("model") or "")
+    if "choices" not in data and (listed := _list(data)) is not None:
+        return replace(listed, model=model)
+    if not isinstance(data.get("choices"), list) or not data["choices"]:
+        raise Broken("a body without choices")
     first, *others = _in_order(data["choices"])
     return _choice(first, model, others=tuple([_choice(c, model) for c in others]), **_usage(data.get("usage")))
+
+
+def _list(data: dict[str, Any]) -> Reading | None:
+    """What is said of a list of texts, if this is such a reply. Some servers tell only the sum of its tokens."""
+    if isinstance(data.get("data"), list):
+        told = Reading(text="", vectors=read_vectors(data["data"]))
+    elif isinstance(data.get("results"), list):
+        told = Reading(text="", moderations=read_moderations(data["results"]))
+    else:
+        return None
+    usage = _usage(data.get("usage"))
+    if not usage.get("prompt_tokens") and isinstance(data.get("usage"), dict):
+        usage = _usage({"prompt_tokens": data["usage"].get("total_tokens")})
+    return replace(told, prompt_tokens=usage.get("prompt_tokens", 0), cached_tokens=usage.get("cached_tokens", 0))
 
 
 def _in_order(choices: list[Any]) -> list[Any]:

@@ -9,6 +9,9 @@ from pipeline.record import Message
 
 Style = Literal["chat", "completion"]
 
+Kind = Literal["chat", "completion", "embeddings", "moderations"]
+"""What a call asks for: a reply to messages, the continuation of a text, or something about each text of a list."""
+
 OutcomeKind = Literal["ok", "length", "content_filter", "refused", "unavailable"]
 """How a call ended. Final, ledgered and replayed: `ok`; `length` (cut off at max_tokens); `content_filter`; `refused`
 (HTTP 400 for this very input, `text` is then the server's message). Not ledgered: `unavailable` (a transient fault
@@ -19,10 +22,14 @@ outlasted its deadline)."""
 class Request:
     """One question to a model. Two equal requests are the same call and are paid once.
 
+    Which of `messages`, `prompt`, `embed` and `moderate` is there decides the kind of the call.
+
     Attributes:
         role: which of the recipe's models answers (default, judge, translator, student ...).
-        messages: the conversation, for a chat call; empty for a completion call.
-        prompt: the text to continue, for a completion call; None for a chat call.
+        messages: the conversation, for a chat call; empty for any other.
+        prompt: the text to continue, for a completion call; None for any other.
+        embed: the texts to embed, for an embeddings call; `batched.batches` cuts many texts into calls.
+        moderate: the texts to moderate, for a moderations call.
         params: sampling parameters as the OpenAI protocol names them (temperature, top_p, max_tokens, stop, seed ...).
         tools: tool definitions, as OpenAI writes them.
         response_format: as OpenAI writes it; servers that do not know it are not sent it: the prompt must say it.
@@ -33,11 +40,42 @@ class Request:
     role: str = "default"
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
+    embed: tuple[str, ...] = ()
+    moderate: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Mapping[str, Any], ...] = ()
     response_format: Mapping[str, Any] | None = None
     sample: int = 0
     samples: int = 1
+
+    @property
+    def kind(self) -> Kind:
+        """What the call asks for."""
+        if self.embed:
+            return "embeddings"
+        if self.moderate:
+            return "moderations"
+        return "chat" if self.prompt is None else "completion"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The list of texts that the call asks something about; empty for one that wants a reply."""
+        return self.embed or self.moderate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moderation:
+    """What a moderations endpoint finds in one text.
+
+    Attributes:
+        flagged: the server's own verdict.
+        categories: its verdict for each of its categories.
+        scores: how sure it is of each, usually from 0 to 1; empty where the server gives none.
+    """
+
+    flagged: bool
+    categories: Mapping[str, bool]
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +93,9 @@ class Reply:
         reasoning_tokens: of these, spent on thinking, as far as the server says so.
         logprobs: the answer's tokens with their natural log probabilities, when the request asked for them and the
             server gives them; alternatives (`top_logprobs`) are in the raw reply.
+        vectors: of an embeddings call, one for each text in order: little-endian float32; empty for a text whose vector
+            is no direction (a number in it is not finite, or all are 0).
+        moderations: of a moderations call, one for each text in order.
         reused: True when the ledger already held the call.
         others: the further samples of a call that asked for several. They have its key, and no tokens of their own.
     """
@@ -69,6 +110,8 @@ class Reply:
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     logprobs: tuple[tuple[str, float], ...] = ()
+    vectors: tuple[bytes, ...] = ()
+    moderations: tuple[Moderation, ...] = ()
     reused: bool = False
     others: "tuple[Reply, ...]" = ()
 
@@ -83,6 +126,7 @@ class Profile:
         concurrency: the largest number of calls in flight.
         small: True for models whose answers show the mechanism, not quality.
         samples: the most samples that one call may ask for.
+        texts: the most texts that one embeddings or moderations call may hold.
     """
 
     role: str
@@ -92,6 +136,7 @@ class Profile:
     concurrency: int = 16
     small: bool = False
     samples: int = 1
+    texts: int = 32
 
     def require_language(self, language: str) -> None:
         """Raise UsageError when this model is known not to write `language`."""

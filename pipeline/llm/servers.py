@@ -12,6 +12,9 @@ import yaml
 
 from pipeline.errors import UsageError
 
+_ENDPOINT = re.compile(r"/(chat/completions|completions|embeddings|moderations)$")
+"""What a pasted address may have behind the base URL."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -29,6 +32,8 @@ class Server:
     at_most: Mapping[str, float] = field(default_factory=dict)
     first: Mapping[str, int] = field(default_factory=dict)
     samples: int = 1
+    texts: int = 32
+    base64: bool = False
     json: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -178,7 +183,7 @@ def completed_url(url: str, where: str) -> str:
         raise UsageError(
             f"{where}: the URL carries credentials", "put the key into LLM_API_KEY and leave it out of the URL"
         )
-    path, server = re.sub(r"(/chat)?/completions$", "", parts.path.rstrip("/")), server_of(url)
+    path, server = _ENDPOINT.sub("", parts.path.rstrip("/")), server_of(url)
     for part, query in server.query.items():
         if part in path and query.partition("=")[0] not in dict(parse_qsl(parts.query)):
             raise UsageError(

@@ -1,11 +1,13 @@
 """Calls as people read them: one with its prompt and raw reply, or sums for each entry of a run."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.llm.ledger_tools import Spent
+from pipeline.llm.lists import shortened
 from pipeline.llm.purse import dollars
 from pipeline.report.rows import printable, table
 
@@ -69,9 +71,11 @@ def call_text(call: Mapping[str, Any]) -> str:
         parts += [f"{name}: {_text(value)}" for name, value in message.items()]
     if "prompt" in request:
         parts.append(_text(request.pop("prompt")))
+    for number, text in enumerate(request.pop("input", ()), 1):
+        parts += [f"[text {number}]", _text(text)]
     parts.append("with:")
     parts += [f"{name}: {_text(value)}" for name, value in request.items()]
-    return "\n".join([*parts, "said:", *said(call["reply"]), "raw reply:", printable(call["reply"])])
+    return "\n".join([*parts, "said:", *said(call["reply"]), "raw reply:", printable(shortened(call["reply"]))])
 
 
 def said(reply: str) -> Iterator[str]:
@@ -79,6 +83,7 @@ def said(reply: str) -> Iterator[str]:
     try:
         data = json.loads(reply)
         choices = data.get("choices") or []
+        yield from _of_texts(data)
         if not choices and data.get("error"):
             yield f"(error) {_text(data['error'])}"
         for number, choice in enumerate(choices, 1):
@@ -93,8 +98,23 @@ def said(reply: str) -> Iterator[str]:
             yield from (f"({name}) {_text(message[name])}" for name in ("refusal", "tool_calls") if message.get(name))
             if choice.get("finish_reason") not in (None, "stop"):
                 yield f"(finish_reason {_text(choice['finish_reason'])})"
-    except (ValueError, AttributeError, TypeError):  # no JSON, or none of a shape that we know
+    except (ValueError, AttributeError, TypeError, KeyError):  # no JSON, or none of a shape that we know
         yield "(nothing that could be read)"
+
+
+def _of_texts(data: Mapping[str, Any]) -> Iterator[str]:
+    """What a reply says of each text of a list."""
+    for number, item in enumerate(data.get("data") or (), 1):
+        yield f"[text {number}] a vector, {_length(item['embedding'])}"
+    for number, item in enumerate(data.get("results") or (), 1):
+        found = [name for name, value in item["categories"].items() if value]
+        scores = sorted((item.get("category_scores") or {}).items(), key=lambda pair: -pair[1])
+        highest = ", ".join(f"{name} {score:.4f}" for name, score in scores[:3])
+        yield _text(f"[text {number}] {', '.join(found) or 'nothing'} flagged; highest scores: {highest or 'none'}")
+
+
+def _length(vector: Any) -> str:
+    return f"{len(b64decode(vector)) // 4:,} numbers" if isinstance(vector, str) else f"{len(vector):,} numbers"
 
 
 def _text(value: Any) -> str:

@@ -144,6 +144,8 @@ def _call_text(call: Mapping[str, Any] | None) -> str:
     body = request.get("body", request)
     if body.get("messages"):
         asked = "\n".join(f"[{m['role']}]\n{m.get('content') or ''}" for m in body["messages"])
+    elif body.get("input"):
+        asked = "\n".join(f"[text {number}]\n{text}" for number, text in enumerate(body["input"], 1))
     else:
         asked = str(body.get("prompt", ""))
     said = json.dumps(reply, ensure_ascii=False, indent=1) if not isinstance(reply, str) else reply

@@ -146,7 +146,8 @@ def _longest(starts: NDArray[np.int64]) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _root(roots: NDArray[np.int64], text: int) -> int:
+def root_of(roots: NDArray[np.int64], text: int) -> int:
+    """The root of a text's tree; paths are halved on the way."""
     while roots[text] != text:
         roots[text] = roots[roots[text]]
         text = roots[text]
@@ -177,7 +178,7 @@ def components(
             for at in range(buckets.starts[bucket], filled[bucket]):
                 other = members[at]
                 start, end = starts[other], starts[other + 1]
-                a, b = _root(roots, text), _root(roots, np.int64(other))
+                a, b = root_of(roots, text), root_of(roots, np.int64(other))
                 if a == b or not _possible(count, end - start, texts.threshold):
                     continue
                 if size == 0:
@@ -186,12 +187,12 @@ def components(
                 if score >= texts.threshold and _alike_aside(texts, text, other):
                     roots[max(a, b)] = min(a, b)
                     inner, outer = (text, np.int64(other)) if a < b else (np.int64(other), text)
-                    _hang(neighbour, similarity, outer, inner, score)
+                    hang(neighbour, similarity, outer, inner, score)
         _join_buckets(buckets, text, members, filled)
 
 
 @njit(cache=True, nogil=True)
-def _hang(neighbour: NDArray[np.int64], similarity: NDArray[np.float64], text: int, under: int, score: float) -> None:
+def hang(neighbour: NDArray[np.int64], similarity: NDArray[np.float64], text: int, under: int, score: float) -> None:
     """Turn the tree that `text` is in over so that `text` is on top, and hang it under a text of another tree."""
     while text >= 0:
         above, above_score = neighbour[text], similarity[text]

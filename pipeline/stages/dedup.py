@@ -1,10 +1,8 @@
 """Deduplication: equal records, then near-duplicates by MinHash with every candidate verified."""
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,8 @@ from pipeline.stages.dedup_evidence import Names, outcome
 from pipeline.stages.dedup_find import Found, find
 from pipeline.stages.dedup_sketch import Aspect, Compared, Keep, Sketch, sketch
 from pipeline.stages.dedup_spread import near_on_cluster
+from pipeline.stages.keeping import require_keep
+from pipeline.stages.scratch import scratch
 
 SPREAD_FROM = 200_000
 """Records from which a cluster's shuffle is worth its start; the answer is the same on both sides."""
@@ -92,16 +92,7 @@ class Dedup:
             raise UsageError(f"dedup: outside_input is {self.outside_input}", "it lies between 0 and 1; 0 turns it off")
         if self.num_perm < 16 or self.ngram < 1 or self.seed < 0:
             raise UsageError("dedup: num_perm must be at least 16, ngram at least 1 and seed at least 0")
-        if (self.keep == "highest_score") != (self.score is not None):
-            raise UsageError(
-                "dedup: 'keep: highest_score' and 'score' need each other",
-                "name the score that decides, such as 'score: accuracy', or leave both out",
-            )
-        if (self.keep == "best_source") != bool(self.sources):
-            raise UsageError(
-                "dedup: 'keep: best_source' and 'sources' need each other",
-                "list the sources from the best to the worst, such as 'sources: [people.jsonl, model.jsonl]'",
-            )
+        require_keep("dedup", self.keep, self.score, self.sources)
         if self.index is not None and (self.keep, self.cluster) != ("first", "star"):
             raise UsageError(
                 "dedup: an index goes with 'keep: first' and 'cluster: star' only",
@@ -117,7 +108,7 @@ class Dedup:
             return
         aspect = self._aspect()
         with ExitStack() as stack:
-            shelves, notes = shelves_of(self.against or (), aspect, stack.enter_context(_scratch(tools)))
+            shelves, notes = shelves_of(self.against or (), aspect, stack.enter_context(scratch(tools)))
             files = len(shelves)
             index = stack.enter_context(self._open_index(tools)) if self._has_index(tools) else None
             shelves += [] if index is None else index.shelves()
@@ -169,22 +160,6 @@ class Dedup:
 
 def _is_spread(stream: Stream, tools: Tools) -> bool:
     return tools.regroup is not None and stream.rows >= SPREAD_FROM
-
-
-@contextmanager
-def _scratch(tools: Tools) -> Iterator[Path]:
-    """A folder for what is only needed while this stage runs, beside the run's where all its workers see it."""
-    if tools.folder is None:
-        with tempfile.TemporaryDirectory(prefix="seedmill-") as temporary:
-            yield Path(temporary)
-        return
-    place = tools.folder.with_name(f".{tools.folder.name}.scratch")
-    shutil.rmtree(place, ignore_errors=True)  # left by a run that was killed
-    place.mkdir(parents=True)
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _sketches(stream: Stream, tools: Tools, aspect: Aspect, shelves: Sequence[Shelf]) -> list[Sketch]:

@@ -1,6 +1,6 @@
 """Outcomes of deduplication: every drop names the record that stands for it, wherever that one is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,11 @@ from pipeline.record import detail_text
 from pipeline.similar.index import Known, Shelf
 from pipeline.stage import Outcome
 from pipeline.stages.dedup_find import Found
+
+Fault = tuple[str, Mapping[str, Any]]
+"""A reason and its detail."""
+
+_NO_FAULTS: Mapping[int, Fault] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +53,34 @@ class Names:
         return {"batch": self.shelves[shelf].label}
 
 
-def outcome(block: pl.DataFrame, begin: int, found: Found, names: Names) -> Outcome:
-    """The outcome of the block that starts at row `begin` of the stream."""
+def outcome(
+    block: pl.DataFrame,
+    begin: int,
+    found: Found,
+    names: Names,
+    near: str = "near-duplicate",
+    faults: Mapping[int, Fault] = _NO_FAULTS,
+) -> Outcome:
+    """The outcome of the block that starts at row `begin` of the stream.
+
+    Args:
+        block: its records.
+        begin: where it starts.
+        found: who repeats whom.
+        names: what evidence calls the rows.
+        near: reason of what is similar.
+        faults: rows that could not be compared, and why; they are dropped whatever was found.
+    """
     first = found.remembered + begin
-    kept = found.kept[begin : begin + len(block)]
+    kept = found.kept[begin : begin + len(block)].copy()
+    kept[[row - begin for row in faults if begin <= row < begin + len(block)]] = False
     rows = first + np.flatnonzero(~kept)
-    reasons = ["exact-duplicate" if exact else "near-duplicate" for exact in found.is_exact[rows].tolist()]
-    details = [detail_text(_detail(row, found, names)) for row in rows.tolist()]
+    told = [
+        faults.get(row - found.remembered)
+        or ("exact-duplicate" if found.is_exact[row] else near, _detail(row, found, names))
+        for row in rows.tolist()
+    ]
+    reasons, details = [reason for reason, _ in told], [detail_text(detail) for _, detail in told]
     return Outcome(
         kept=block.filter(kept),
         drops=block.filter(~kept).with_columns(

@@ -19,7 +19,7 @@ from pipeline.stages.prune import score_named
 Compared = Literal["conversation", "pair", "instruction", "output"]
 Keep = Literal["first", "longest", "highest_score", "best_source"]
 
-_BETWEEN = "\0"
+BETWEEN = "\0"
 """Stands between the texts of a record that are compared together: no white space, and no part of a token."""
 
 
@@ -71,7 +71,7 @@ class Sketch:
 def sketch(block: pl.DataFrame, aspect: Aspect, shelves: Sequence[Shelf] = (), *, light: bool = False) -> Sketch:
     """The sketch of a frame of SCHEMA; a light one has no shingles."""
     frame = view(block)
-    texts = _texts(frame, aspect.fields)
+    texts = texts_of(frame, aspect.fields)
     spoken = _with_roles(texts, frame["roles"]) if aspect.fields == "conversation" else texts
     found, measure = digests(spoken), _measure(frame, texts, aspect)
     if aspect.bands is None or (light and not shelves):
@@ -97,7 +97,7 @@ def _measure(frame: pl.DataFrame, texts: pl.Series, aspect: Aspect) -> NDArray[n
     return None
 
 
-def _texts(frame: pl.DataFrame, compared: Compared, *, with_input: bool = True) -> pl.Series:
+def texts_of(frame: pl.DataFrame, compared: Compared, *, with_input: bool = True) -> pl.Series:
     """The compared text of each record of a `view`."""
     question = pl.col("instruction")
     if with_input:
@@ -109,7 +109,7 @@ def _texts(frame: pl.DataFrame, compared: Compared, *, with_input: bool = True) 
         columns = {"pair": [question, pl.col("output")], "instruction": [question], "output": [pl.col("output")]}
         parts = pl.concat_list(columns[compared])
     visible = parts.list.eval(pl.element().filter(pl.element().str.strip_chars() != ""))
-    return frame.select(visible.list.join(_BETWEEN).alias("compared")).to_series()
+    return frame.select(visible.list.join(BETWEEN).alias("compared")).to_series()
 
 
 def _conversation(*, with_input: bool) -> pl.Expr:
@@ -127,12 +127,12 @@ def _conversation(*, with_input: bool) -> pl.Expr:
 
 def _aside(frame: pl.DataFrame, aspect: Aspect) -> Shingles:
     """The words of what stands outside the input, for records that have an input."""
-    outside = _texts(frame, aspect.fields, with_input=False)
+    outside = texts_of(frame, aspect.fields, with_input=False)
     has_input = frame["input"].str.strip_chars() != ""
     return shingles(outside.zip_with(has_input, pl.Series([""], dtype=pl.String)), 1, aspect.variants)
 
 
 def _with_roles(texts: pl.Series, roles: pl.Series) -> pl.Series:
     """Equal conversations are spoken by the same roles; an empty text stays empty."""
-    frame = pl.select(pl.when(texts != "").then(roles + _BETWEEN + texts).otherwise(pl.lit("")))
+    frame = pl.select(pl.when(texts != "").then(roles + BETWEEN + texts).otherwise(pl.lit("")))
     return frame.to_series()

@@ -1,7 +1,7 @@
 """One flow for each record of a stream, gathered into outcomes."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
@@ -34,7 +34,6 @@ def settle(stream: Stream, flow_of: Callable[[Record], Flow[Fate]], tools: Tools
 
     A record whose call outlasted its deadline is in none of the frames; its id is listed as unavailable.
     """
-    total, done = stream.rows, 0
     waiting: deque[str] = deque()
 
     def flows() -> Iterator[Flow[Fate]]:
@@ -42,22 +41,25 @@ def settle(stream: Stream, flow_of: Callable[[Record], Flow[Fate]], tools: Tools
             waiting.append(record.id)
             yield flow_of(record)
 
+    results = cast("Iterator[Fate | Unavailable]", converse(tools.llm, flows(), window))
+    with closing(results):  # type: ignore[type-var]
+        yield from gathered(((waiting.popleft(), result) for result in results), tools, stream.rows)
+
+
+def gathered(results: Iterable[tuple[str, Fate | Unavailable]], tools: Tools, total: int) -> Iterator[Outcome]:
+    """Ids of all records in order with what became of each, as outcomes of at most BATCH records."""
     fates: list[Fate] = []
     unavailable: list[str] = []
     tools.progress(0, total)
-    results = cast("Iterator[Fate | Unavailable]", converse(tools.llm, flows(), window))
-    with closing(results):  # type: ignore[type-var]
-        for result in results:
-            id = waiting.popleft()
-            if isinstance(result, Unavailable):
-                unavailable.append(id)
-            else:
-                fates.append(result)
-            done += 1
-            tools.progress(done, total)
-            if done % BATCH == 0 or done == total:
-                yield _outcome(fates, unavailable)
-                fates, unavailable = [], []
+    for done, (id, result) in enumerate(results, 1):
+        if isinstance(result, Unavailable):
+            unavailable.append(id)
+        else:
+            fates.append(result)
+        tools.progress(done, total)
+        if done % BATCH == 0 or done == total:
+            yield _outcome(fates, unavailable)
+            fates, unavailable = [], []
 
 
 def _outcome(fates: list[Fate], unavailable: list[str]) -> Outcome:

@@ -196,7 +196,7 @@ class Course:
             except Missing:
                 gone = True
                 continue
-            await self._take_in(results(means.spec, content), pending, harvest)
+            await self._take_in(results(means.spec, content, pending), pending, harvest)
         why = "its batch's results are not there any more" if gone else f"no result, the batch is {seen.state}"
         harvest.left += [(line, Again(why=why, paid=gone)) for line in pending.values()]
         await self._lose(harvest.left)

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.llm.batch.terms import Terms
-from pipeline.llm.body import Call, Kind, wire_body
+from pipeline.llm.body import Call, wire_body
 from pipeline.llm.faults import Again, Answer, Verdict, judge
+from pipeline.llm.lists import compact
 from pipeline.llm.models import ModelSpec
+from pipeline.llm.reading import Reading
+from pipeline.llm.request import Kind
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ascii = json.JSONEncoder(separators=(",", ":")).encode
@@ -57,28 +60,29 @@ class Result:
     body: str = ""
 
 
-def results(spec: ModelSpec, content: str) -> Iterator[Result]:
-    """The results in an output or error file; a line that cannot be read, or is nobody's, is passed over."""
+def results(spec: ModelSpec, content: str, asked: Mapping[str, Line]) -> Iterator[Result]:
+    """The results in an output or error file for lines asked, by key; one that cannot be read is passed over."""
     for text in content.split("\n"):
         if text.strip():
             try:
                 item = json.loads(text)
             except ValueError:
                 continue
-            if isinstance(item, dict) and isinstance(item.get("custom_id"), str):
-                yield _result(spec, item)
+            if isinstance(item, dict) and (line := asked.get(str(item.get("custom_id")))) is not None:
+                yield _result(spec, item, line.call)
 
 
-def _result(spec: ModelSpec, item: Mapping[str, Any]) -> Result:
+def _result(spec: ModelSpec, item: Mapping[str, Any], call: Call) -> Result:
     """A line is judged as a single call's answer would be; one without an answer is worth another attempt."""
-    key, response = str(item["custom_id"]), item.get("response")
+    key, response = call.key, item.get("response")
     if not isinstance(response, dict) or not isinstance(response.get("status_code"), int):
         error = item.get("error")
         why = error.get("code") or error.get("message") if isinstance(error, dict) else None
         return Result(key, Again(why=str(why or "a line without a reply")[:200]))
     body = _text(response.get("body"))
     answer = Answer(status=response["status_code"], headers={}, body=body)
-    return Result(key, judge(spec, answer), body)
+    verdict = judge(spec, answer, call)
+    return Result(key, verdict, compact(body) if isinstance(verdict, Reading) and verdict.vectors else body)
 
 
 def _text(body: Any) -> str:

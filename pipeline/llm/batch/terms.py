@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from pipeline.llm.body import PATHS, Kind
+from pipeline.llm.body import PATHS
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.reading import Reading
+from pipeline.llm.request import Kind
 from pipeline.llm.usage import cost_of
 
 
