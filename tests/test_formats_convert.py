@@ -9,6 +9,7 @@ from pipeline.convert import LOSSES, convert
 from pipeline.errors import DataError, UsageError
 from pipeline.formats import FORMATS
 from pipeline.formats.reading import Example, examples
+from pipeline.formats.shape import Fields
 from pipeline.record import Message, Record
 
 
@@ -113,12 +114,20 @@ def test_a_good_conversion_leaves_no_drops_of_an_earlier_one(source: Path) -> No
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet"])
 def test_every_format_and_container_can_be_read_again(tmp_path: Path, to: str, suffix: str) -> None:
     source, output = tmp_path / "in.json", tmp_path / f"out{suffix}"
-    rows = [{"instruction": "say", "input": "x", "output": "y", "n": i} for i in range(3)]
+    answer = {"input": "", "output": "y"}
+    comparison = {"chosen": "y", "rejected": "n"}
+    user = FORMATS[to].refuses(Record(id="x", messages=(Message(role="user", content="a"),)))
+    rows = [{"instruction": "say", "n": i} | (comparison if user == "no-preference" else answer) for i in range(3)]
     source.write_text(json.dumps(rows))
     convert(source, to, output)
     found = [item for item in examples(output) if isinstance(item, Example)]
-    assert [(item.format.name, item.records[0]["messages"][-1].content) for item in found] == [(to, "y")] * 3
+    assert [item.format.name for item in found] == [to] * 3
+    assert [last(item.records[0]) for item in found] == ["y"] * 3
     assert [json.loads(item.records[0]["extra"] or "")["n"] for item in found] == [0, 1, 2]
+
+
+def last(fields: Fields) -> str:
+    return (fields.get("chosen") or fields["messages"])[-1].content
 
 
 def test_mistakes_are_sentences_and_leave_nothing_behind(source: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import DataError, UsageError
-from pipeline.formats import FORMATS, recognised
+from pipeline.formats import FORMATS, candidates, recognised, settled
 from pipeline.formats.elements import Row, Unreadable, shown
 from pipeline.formats.files import rows
 from pipeline.formats.shape import Bad, Fields, Format, wrong_type
@@ -36,8 +36,8 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
     Raises:
         DataError: the file cannot be read as a whole, holds no row, or none of a known format.
     """
-    by_keys: dict[tuple[str, ...], Format | None] = {}
-    seen = unknown = 0
+    by_keys: dict[tuple[str, ...], tuple[Format, ...]] = {}
+    seen = unknown = known = 0
     first_unknown = ""
     for row in rows(path, lambda value: _is_row(value, format)):
         seen += 1
@@ -49,17 +49,18 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
             continue
         found = format or _by_keys(row.value, by_keys)
         if found is not None:
+            known = 1
             yield _read(row, found)
             continue
         unknown += 1
         first_unknown = first_unknown or _keys(row.value)
-        if unknown == PATIENCE and not any(by_keys.values()):
+        if unknown == PATIENCE and not known:
             break
         yield _unreadable(row, Bad("unknown-shape", f"no known format has the keys {_keys(row.value)}"))
     if not seen:
         raise DataError(f"{path}: holds no rows", "check that it was written to its end")
-    if unknown and not any(by_keys.values()):
-        hint = f"formats: {', '.join(FORMATS)}; if it is one of them, set 'format:' of the read entry"
+    if unknown and not known:
+        hint = f"formats: {', '.join(FORMATS)}; if it is one of them, say so by 'format:' or --format"
         raise DataError(f"{path}: its rows are of no known format; the first has the keys {first_unknown}", hint)
 
 
@@ -70,11 +71,11 @@ def _is_row(value: Mapping[str, Any], format: Format | None) -> bool:
     return (format is not None and format.recognise(value)) or recognised(value) is not None
 
 
-def _by_keys(value: dict[str, Any], known: dict[tuple[str, ...], Format | None]) -> Format | None:
+def _by_keys(value: dict[str, Any], known: dict[tuple[str, ...], tuple[Format, ...]]) -> Format | None:
     keys = tuple(value)
     if keys not in known:
-        known[keys] = recognised(value)
-    return known[keys]
+        known[keys] = candidates(value)
+    return settled(known[keys], value)
 
 
 def _keys(value: dict[str, Any]) -> str:
