@@ -31,6 +31,9 @@ PARTS = {
 PARAMETERS = {"Calculate": "expression", "Solve": "equation", "Search": "query", "Text2Image": "description"}
 """Plugin -> its parameter, as the meta instructions name them."""
 
+_AS_IT_IS = "Commands"
+"""Name of the one call that stands for commands that could not be taken apart."""
+
 _KNOWN = frozenset(("meta_instruction", "num_turns", "chat"))
 _AROUND = re.compile(r"\A\s*(?:<\|[\w ]+\|>:)?(.*?)(?:<eo[htcrm]>)?\s*\Z", re.DOTALL)
 _COMMAND = re.compile(r'(\w+)\("(.*)"\)', re.DOTALL)
@@ -114,7 +117,7 @@ def _calls(commands: str) -> str:
     for command in _NEXT.split(commands):
         match = _COMMAND.fullmatch(command)
         if match is None:  # Written some other way: kept as it is.
-            return dumps([_call("Commands", "text", commands)])
+            return dumps([_call(_AS_IT_IS, "text", commands)])
         calls.append(_call(match[1], PARAMETERS.get(match[1], "input"), match[2]))
     return dumps(calls)
 
@@ -151,6 +154,8 @@ def _command_text(message: Message) -> str:
     calls = [call["function"] for call in json.loads(message.tool_calls or "[]")]
     written = []
     for call in calls:
+        if call["name"] == _AS_IT_IS:
+            return str(decode_line(call["arguments"])["text"])
         argument = decode_line(call["arguments"])[PARAMETERS.get(call["name"], "input")]
         written.append(f'{call["name"]}("{argument}")')
     return ", ".join(written)
