@@ -52,7 +52,7 @@ def read(row: dict[str, Any]) -> list[Fields]:
     """The row's one record."""
     messages, system, tools = read_turns(row, "messages"), text_or_none(row, "system"), row.get("tools")
     before = (Message(role="system", content=system),) if system else ()
-    none = tools in ([], [""])
+    none = tools in ([], [""], "[]", '[""]')
     fields: Fields = {"messages": (*before, *messages), "tools": None if none else tools_text(tools)}
     return [{**fields, **leftover(row, _KNOWN, unknown_keys(row, "messages", len(before)))}]
 

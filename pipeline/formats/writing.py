@@ -1,7 +1,5 @@
-"""Rows to a file: a JSON array or JSON Lines, plain or gzipped, or parquet; told by the file's name, written whole."""
+"""Rows to a file: JSON, JSON Lines or a table, plain or compressed, or parquet; told by its name, written whole."""
 
-import gzip
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,32 +9,47 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DataError, UsageError
+from pipeline.formats.compression import SUFFIXES, text_file
 from pipeline.formats.json_text import dumps_spaced
+from pipeline.formats.tables import delimiter_of, write_table
 
-Container = Literal["array", "lines", "parquet"]
+Container = Literal["array", "lines", "table", "parquet"]
 
-_CONTAINERS: dict[str, Container] = {".json": "array", ".jsonl": "lines", ".ndjson": "lines", ".parquet": "parquet"}
+_CONTAINERS: dict[str, Container] = {
+    ".json": "array",
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+    ".csv": "table",
+    ".tsv": "table",
+    ".parquet": "parquet",
+}
 
 
 def container_of(path: Path) -> Container:
     """What a file of this name holds; UsageError for a name that says nothing we write."""
     suffixes = path.suffixes
-    last = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else path.suffix
-    container = _CONTAINERS.get(last.lower())
-    if container is None or (container == "parquet" and path.suffix == ".gz"):
+    packed = len(suffixes) > 1 and suffixes[-1] in SUFFIXES
+    container = _CONTAINERS.get((suffixes[-2] if packed else path.suffix).lower())
+    if container is None or (container == "parquet" and packed):
         raise UsageError(f"{path}: its name does not tell what kind of file it shall be", f"end it in {_ENDINGS}")
     return container
 
 
-_ENDINGS = ".json, .jsonl, .json.gz, .jsonl.gz or .parquet"
+_ENDINGS = ".json, .jsonl, .csv or .tsv (each also with .gz or .zst after it), or .parquet"
 
 
 class JsonRows:
-    """Writes rows one a line, between brackets and with commas when it is an array; call `close` at the end."""
+    """Writes rows one a line, between brackets and with commas when it is an array; call `close` at the end.
 
-    def __init__(self, file: IO[str], container: Container) -> None:
+    `envelope` is what stands in the object around an array's rows, which are then its `instances`.
+    """
+
+    def __init__(self, file: IO[str], container: Container, envelope: Mapping[str, str] | None = None) -> None:
         self._file, self._array = file, container == "array"
+        self._around = self._array and envelope is not None
         self.rows = 0
+        if self._around:
+            file.write(dumps_spaced(envelope)[:-1] + ', "instances": ')
         if self._array:
             file.write("[")
 
@@ -49,28 +62,16 @@ class JsonRows:
     def close(self) -> None:
         """Write what must follow the last row."""
         if self._array:
-            self._file.write("\n]\n" if self.rows else "]\n")
+            self._file.write(("\n]" if self.rows else "]") + ("}\n" if self._around else "\n"))
 
 
-@contextmanager
-def _text_file(path: Path, name: str) -> Iterator[IO[str]]:
-    """A UTF-8 file to write to, gzipped when `name` says so; the same text gives the same bytes."""
-    with path.open("wb") as raw:
-        if not name.endswith(".gz"):
-            with io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as file:
-                yield file
-            return
-        with (
-            gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
-            io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
-        ):
-            yield file
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], envelope: Mapping[str, str] | None = None) -> int:
     """Write the rows and return how many there were; an older file stays until the new one is whole.
 
-    Parquet needs all rows in memory, and one type a column.
+    Parquet and tables need all rows in memory, and parquet one type a column.
+
+    Args:
+        envelope: what a JSON file has around the array of its rows, see `pipeline.formats.shape.Format`.
 
     Raises:
         UsageError: the file's name does not tell its kind, or it cannot be written there.
@@ -82,9 +83,12 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
         with _removed_on_error(temporary):
             if container == "parquet":
                 count = _write_parquet(temporary, path, list(rows))
+            elif container == "table":
+                with text_file(temporary, path.name) as file:
+                    count = write_table(file, rows, delimiter_of(path) or ",")
             else:
-                with _text_file(temporary, path.name) as file:
-                    sheet = JsonRows(file, container)
+                with text_file(temporary, path.name) as file:
+                    sheet = JsonRows(file, container, envelope)
                     for row in rows:
                         sheet.add(row)
                     sheet.close()
