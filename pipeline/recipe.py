@@ -11,6 +11,7 @@ from typing import Any, cast
 import yaml
 
 from pipeline.errors import UsageError
+from pipeline.formats.addresses import fetched, is_address
 from pipeline.llm.models import MODELS_SCHEMA
 from pipeline.settings import coerced, settings_schema
 from pipeline.stage import Stage
@@ -199,9 +200,15 @@ def _folder(tree: "Tree", where: tuple[str | int, ...], value: str) -> Path:
 
 
 def _paths(tree: "Tree", where: tuple[str | int, ...], value: str | list[str]) -> list[Path]:
-    """Absolute paths for a setting: looked up beside the recipe first, then in the working directory; globs allowed."""
+    """Absolute paths for a setting: looked up beside the recipe first, then in the working directory; globs allowed.
+
+    Files of addresses (`s3://`, `hf://`) are fetched to the cache.
+    """
     found: list[Path] = []
     for pattern in [value] if isinstance(value, str) else value:
+        if is_address(pattern):
+            found.extend(fetched(pattern))
+            continue
         for base in (tree.path.parent, Path.cwd()):
             full = str(base / Path(pattern).expanduser())
             hits = [full] if Path(full).exists() else sorted(glob.glob(full))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
+from pipeline.formats.addresses import fetched, is_address
 from pipeline.formats.compression import open_bytes
 from pipeline.formats.decode import decode, decode_line, skip_space
 from pipeline.formats.elements import RAW_CHARACTERS, Row, Unreadable, elements, lists_of_objects, shown
@@ -44,13 +45,16 @@ _READABLE = "readable are JSON Lines, a JSON array, an object around one, gzip o
 
 
 def expand(patterns: Iterable[str]) -> list[Path]:
-    """Files for paths and globs, in the order given, a glob's hits by name.
+    """Files for paths, globs and addresses, in the order given, a glob's hits by name.
 
     Raises:
         DataError: one of them names no file.
     """
     found: list[Path] = []
     for pattern in patterns:
+        if is_address(pattern):
+            found.extend(fetched(pattern))
+            continue
         hits = [pattern] if Path(pattern).exists() else _files_of(pattern)
         if not hits:
             raise DataError(f"{pattern}: no such file", _MISSING_HINT)

@@ -42,6 +42,7 @@ _STRUCTURED = frozenset(
 )
 _TURNS = frozenset(("prompt", "completion", "chosen", "rejected", "input"))
 _MESSAGE_COLUMN = re.compile(r"message_\d+")
+_TURN_COLUMN = re.compile(r"(human|gpt)_\d+")
 _VERDICTS = frozenset(("label", "kto_tag", "is_classification"))
 _TEXTS = frozenset(
     (
@@ -85,7 +86,7 @@ def cell(value: Any) -> str:
 
 def value_of(column: str, text: str) -> Any:
     """What a cell's text stands for in a column of this name; None for a column that is not there. Raises Bad."""
-    if not text and column not in _TEXTS:
+    if not text and column not in _TEXTS and not _TURN_COLUMN.fullmatch(column):
         return None
     if column in _VERDICTS and text.lower() in ("true", "false"):
         return text.lower() == "true"
