@@ -47,3 +47,6 @@ def add(commands: Commands) -> None:
     convert.add_argument("--dry-run", action="store_true", help="only say what would be written, lost and dropped")
     convert.add_argument("--strict", action="store_true", help="write nothing if anything would be lost or dropped")
     convert.add_argument("--json", action="store_true", help="print the counts as JSON")
+
+    formats = new_command(commands, "formats", "formats:formats", "list the dataset formats and what they cannot carry")
+    formats.add_argument("--json", action="store_true", help="print JSON")
