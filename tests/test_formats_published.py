@@ -1,12 +1,15 @@
 """Rows as the projects publish them: what is read of each, what is written back, and what of them is unreadable."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.formats import FORMATS, recognised
+from pipeline.formats.elements import Unreadable
 from pipeline.formats.extras import whole_row
+from pipeline.formats.reading import Example, examples
 from pipeline.formats.shape import Bad
 from pipeline.record import Message, Record
 
@@ -541,3 +544,23 @@ def test_a_malformed_row_names_the_reason_and_the_field(
 
 def test_every_format_has_malformed_rows_here_or_in_the_first_table() -> None:
     assert {name for name, *_ in BAD} | {"records", "seeds", "sharegpt", "messages", "alpaca"} == set(FORMATS)
+
+
+@pytest.mark.parametrize("container", ["lines", "array", "object around"])
+@pytest.mark.parametrize(("name", "row", "reason", "field"), BAD)
+def test_a_malformed_row_of_a_file_is_quarantined_and_the_rest_survives(
+    tmp_path: Path, container: str, name: str, row: dict[str, Any], reason: str, field: str
+) -> None:
+    path, format = tmp_path / "data.json", FORMATS[name]
+    plain = Record(id="x", messages=(ASK, SAY))
+    choice = Record(id="x", messages=(ASK,), chosen=(SAY,), rejected=(Message(role="assistant", content="w"),))
+    good = format.write(plain if format.refuses(plain) is None else choice)
+    lines = [json.dumps(item) for item in (good, row, good)]
+    text = {"lines": "\n".join(lines), "array": "[" + ",\n".join(lines) + "]"}
+    path.write_text(text.get(container, '{"version": 1, "rows": [' + ",\n".join(lines) + "]}"))
+    first, bad, last = examples(path, format)
+    assert isinstance(bad, Unreadable)
+    assert (bad.reason, bad.field, bad.line) == (reason, field, 2)
+    assert isinstance(first, Example)
+    assert isinstance(last, Example)
+    assert first.records == last.records

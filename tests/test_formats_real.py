@@ -87,6 +87,17 @@ def test_every_row_goes_to_every_format_or_to_the_drops(real: Path, tmp_path: Pa
     assert [questions(r, space) for r in found] == [questions(r, space) for r in expected]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".jsonl.zst", ".parquet"])
+@pytest.mark.parametrize(
+    "name", ["sharegpt_zh_1k.jsonl", "llamafactory_glaive_toolcall_en_demo.json", "llamafactory_kto_en_demo.json"]
+)
+def test_every_row_survives_every_container(real: Path, tmp_path: Path, name: str, suffix: str) -> None:
+    format, rows = FILES[name]
+    done = convert(real / name, format, tmp_path / f"out{suffix}")
+    assert (done.written, done.dropped, done.lost) == (rows, {}, {})
+    assert [replace(r, source=None) for r in read(tmp_path / f"out{suffix}")] == read(real / name)
+
+
 def questions(record: Record, space: Callable[[str], str]) -> list[tuple[str, str]]:
     """The conversation as a trainer sees it, without an answer that is not there."""
     messages = list(record.messages)
