@@ -84,6 +84,21 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any], Turns]] = {
     "Koala before it is processed": ("koala", {"human_0": "q", "gpt_1": "a", "human_2": "r", "gpt_3": "b"}, CHAT),
     "Guanaco": ("guanaco", {"text": "### Human: q### Assistant: a### Human: r### Assistant: b"}, CHAT),
     "Guanaco on lines": ("guanaco", {"text": "### Human: q\n### Assistant: a\n### Human: r"}, OPEN),
+    "GuanacoDataset, first question": (
+        "guanaco-dialogue",
+        {"instruction": "", "input": "User: q", "output": "a"},
+        QA,
+    ),
+    "GuanacoDataset, later": (
+        "guanaco-dialogue",
+        {"instruction": "User: q\nAssistant: a", "input": "System: facts\nUser: r", "output": "b"},
+        [("system", "facts"), *CHAT],
+    ),
+    "a task about a chat is no dialogue": (
+        "alpaca",
+        {"instruction": "Summarise.", "input": "User: q\nAgent: b", "output": "a"},
+        [("user", "Summarise."), ("assistant", "a")],
+    ),
     "Firefly": (
         "firefly",
         {
@@ -393,6 +408,42 @@ def test_a_tree_is_a_record_for_every_thread_and_every_ranking() -> None:
     assert FORMATS["oasst"].refuses(pair) == "preference-turns"
 
 
+def flat(value: dict[str, Any], parent: str | None = None) -> list[dict[str, Any]]:
+    """A tree's messages as rows of a flat file."""
+    message = {key: item for key, item in value.items() if key != "replies"}
+    row = {**message, "parent_id": parent, "message_tree_id": "t", "tree_state": "ready_for_export"}
+    return [row, *(row for reply in value["replies"] for row in flat(reply, value["message_id"]))]
+
+
+@pytest.mark.parametrize("format", [None, "oasst"])
+def test_flat_files_give_the_same_records_as_their_trees(tmp_path: Path, format: str | None) -> None:
+    rows = flat(TREE["prompt"])
+    other = [row | {"message_tree_id": "u", "text": row["text"] + "!"} for row in rows]
+    path = tmp_path / "messages.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows + other))
+    first, second = examples(path, None if format is None else FORMATS[format])
+    assert isinstance(first, Example)
+    assert isinstance(second, Example)
+    assert (first.line, second.line, first.format.name) == (1, len(rows) + 1, "oasst")
+    expected = [turns(record.messages) for record in read("oasst", TREE)]
+    assert [turns(fields["messages"]) for fields in first.records] == expected
+    assert [f["messages"][0].content for f in second.records] == ["q!"] * 4
+    assert json.loads(first.records[0]["extra"] or "")["message_tree_id"] == "t"
+
+
+def test_a_message_without_its_parent_is_a_drop_and_a_tree_without_an_id_ends_at_the_next_root(tmp_path: Path) -> None:
+    rows = [{key: v for key, v in row.items() if key != "message_tree_id"} for row in flat(TREE["prompt"])]
+    rows[3]["parent_id"] = "nobody"
+    path = tmp_path / "messages.json"
+    path.write_text(json.dumps([*rows, *rows[:1]]))
+    orphan, tree, root = examples(path)
+    assert isinstance(orphan, Unreadable)
+    assert (orphan.reason, orphan.field) == ("no-parent", "parent_id")
+    assert isinstance(tree, Example)
+    assert isinstance(root, Example)
+    assert [turns(f["messages"]) for f in root.records] == [[("user", "q")]]
+
+
 def test_one_ranked_answer_is_no_comparison_and_no_answer_is_a_thread() -> None:
     tree = {"message_tree_id": "t", "prompt": node("q", "prompter", node("a", "assistant", rank=0))}
     assert [turns(r.messages) for r in read("oasst", tree)] == [QA]
@@ -527,6 +578,8 @@ BAD = [
     ("belle-multiturn", {"instruction": "Human:q\nAssistant:a", "output": "b"}, "role-order", "instruction"),
     ("guanaco", {"text": "so ### Human: q"}, "unmarked-text", "text"),
     ("guanaco", {"text": "### Human: q### Human: r"}, "role-order", "text"),
+    ("guanaco-dialogue", {"instruction": "User: q", "input": "User: r", "output": ""}, "role-order", "instruction"),
+    ("guanaco-dialogue", {"instruction": "", "input": "User: q\nAssistant: a", "output": ""}, "role-order", "input"),
     ("huatuo", {"instruction": "<bot>: a", "output": "b"}, "role-order", "instruction"),
     ("dolly", {"instruction": "q", "context": 1, "response": "a"}, "wrong-type", "context"),
     ("lmflow", {"input": "q", "output": {}}, "wrong-type", "output"),

@@ -14,6 +14,7 @@ from pipeline.formats import (
     gorilla,
     gpt4_llm,
     guanaco,
+    guanaco_dialogue,
     hh_rlhf,
     huatuo,
     koala,
@@ -44,7 +45,7 @@ FORMATS: dict[str, Format] = {
         *(records, seeds, openai_dpo, pandalm, gpt4_llm, gorilla, moss, firefly, koala, camel, oasst),
         *(sharegpt, openchat, lmflow_conversation, preference_chat, messages),
         *(preference, hh_rlhf, preference_implicit, prompt_completion_chat, self_instruct, prompt_completion),
-        *(ultrachat, baize, belle, guanaco, belle_multiturn, huatuo, dolly, alpaca, lmflow),
+        *(ultrachat, baize, belle, guanaco, belle_multiturn, huatuo, guanaco_dialogue, dolly, alpaca, lmflow),
     )
 }
 """Every format by name; a row belongs to the first that recognises it and whose marks, if it has any, it carries."""
@@ -68,4 +69,7 @@ def candidates(row: Mapping[str, Any]) -> tuple[Format, ...]:
 
 def settled(candidates: Iterable[Format], row: Mapping[str, Any]) -> Format | None:
     """The one of the formats that a row's keys speak for whose marks it carries, or None."""
-    return next((format for format in candidates if format.marks is None or format.marks(row)), None)
+    for format in candidates:
+        if format.marks is None or format.marks(row):
+            return format
+    return None

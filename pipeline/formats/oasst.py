@@ -3,7 +3,8 @@
 `{"message_tree_id", "tree_state", "prompt": {"message_id", "text", "role": "prompter" | "assistant", "lang", "rank",
 "replies": [...], ...}}`, see oasst-data/oasst_data/schemas.py of LAION-AI/Open-Assistant. Every way from the prompt
 to a last message is a record (a thread), and every question with two ranked answers or more is one with the best and
-the worst as choices (rank 0 is the best).
+the worst as choices (rank 0 is the best). Flat files, a message a row, are put together to such trees
+(`oasst_messages.py`).
 """
 
 from collections.abc import Iterator, Mapping

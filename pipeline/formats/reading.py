@@ -8,6 +8,7 @@ from pipeline.errors import DataError, UsageError
 from pipeline.formats import FORMATS, candidates, recognised, settled
 from pipeline.formats.elements import Row, Unreadable, shown
 from pipeline.formats.files import rows
+from pipeline.formats.oasst_messages import grown
 from pipeline.formats.shape import Bad, Fields, Format, wrong_type
 
 PATIENCE = 1_000
@@ -39,7 +40,8 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
     by_keys: dict[tuple[str, ...], tuple[Format, ...]] = {}
     seen = unknown = known = 0
     first_unknown = ""
-    for row in rows(path, lambda value: _is_row(value, format)):
+    found_rows = rows(path, lambda value: _is_row(value, format))
+    for row in grown(found_rows) if format is None or format.name == "oasst" else found_rows:
         seen += 1
         if isinstance(row, Unreadable):
             yield row
