@@ -133,7 +133,7 @@ def load_recipe(path: Path, settings: Sequence[str] = (), *, data: Sequence[str]
         _override(raw, setting, path)
     if data and raw["entries"]:
         raw["entries"][0].pop("seeds", None)
-        raw["entries"][0]["data"] = [str(Path(p).resolve()) for p in data]
+        raw["entries"][0]["data"] = [p if is_address(str(p)) else str(Path(p).resolve()) for p in data]
     tree.check(raw, RECIPE_SCHEMA, ())
     entries = tuple(_entry(tree, index, dict(item)) for index, item in enumerate(raw["entries"]))
     _check_chain(tree, entries)

@@ -1,6 +1,7 @@
 """Files on S3 (moto's server) and on the Hub (the local one): read, written, and refused in sentences."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.formats.addresses import fetched, is_address, matches
 from pipeline.formats.files import expand
 from pipeline.recipe import load_recipe
 from tests.local_hub import Blob, LocalHub, local_hub
+from tests.runs import seedmill
 from tests.test_publish import settings
 
 boto3 = pytest.importorskip("boto3")
@@ -87,6 +89,12 @@ def test_a_recipe_reads_from_s3(s3: Any, tmp_path: Path) -> None:
     recipe.write_text("entries:\n- stage: read\n  data: [s3://sets/a/one.jsonl]\n")
     (entry,) = load_recipe(recipe).entries
     assert [path.read_bytes() for path in entry.files] == [ROWS]
+
+
+def test_clean_reads_from_s3(s3: Any, tmp_path: Path) -> None:
+    done = seedmill("clean", "s3://sets/a/*.jsonl", "--run", "far", "--json", env=dict(os.environ), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "outputs/far/00-read/manifest.json").read_text())["kept"] == 4
 
 
 @pytest.mark.parametrize(

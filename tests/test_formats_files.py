@@ -370,7 +370,7 @@ HOPELESS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "an object with two lists": (content(json.dumps({"train": ROWS, "test": ROWS}).encode()), "2 lists", "one list"),
     "an object whose keys are not UTF-8": (content(b'{"\xff": 1}'), "keys '\\xff'", "one a line"),
     "an object of rows": (content(json.dumps({"1": A, "2": B}).encode()), "keys '1', '2'", "JSON array"),
-    "rows of no known format": (content(b'{"question": "a"}\n' * 3), "keys 'question'", "formats: records, seeds"),
+    "rows of no known format": (content(b'{"question": "a"}\n' * 3), "keys 'question'", "seedmill formats lists"),
 }
 
 
@@ -419,7 +419,7 @@ def test_a_named_format_reads_rows_that_do_not_speak_for_it(tmp_path: Path) -> N
     assert [type(item) for item in examples(path, format_named("alpaca"))] == [Example] * 3
     with pytest.raises(UsageError, match="there is no format 'alpacca'") as caught:
         format_named("alpacca")
-    assert "sharegpt" in (caught.value.hint or "")
+    assert "did you mean 'alpaca'?" in (caught.value.hint or "")
 
 
 def test_globs_name_their_hits_in_order_and_paths_go_first(tmp_path: Path) -> None:

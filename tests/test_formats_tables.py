@@ -103,7 +103,7 @@ HOPELESS = {
     "GB18030": ("指令,输出\n".encode("gb18030"), "is not UTF-8", "iconv -f GB18030"),
     "an open quote in the header": (b'"instruction,output\na,b\n', "is no header", "name the columns"),
     "no rows": (b"instruction,output\n", "holds no rows", "written to its end"),
-    "columns of no known format": (b"a,b\n1,2\n", "keys 'a', 'b'", "formats:"),
+    "columns of no known format": (b"a,b\n1,2\n", "keys 'a', 'b'", "seedmill formats"),
     "a page of something else": (b"<!DOCTYPE html><html><body>hi</body></html>", "HTML page", "sharegpt.com"),
 }
 

@@ -1,5 +1,6 @@
 """A file's rows as what they say of records, whatever the file's container and format."""
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,9 @@ class Example(NamedTuple):
 def format_named(name: str) -> Format:
     """The format of that name; UsageError that lists the names otherwise."""
     if name not in FORMATS:
-        raise UsageError(f"there is no format '{name}'", f"formats: {', '.join(FORMATS)}")
+        close = difflib.get_close_matches(name, FORMATS, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UsageError(f"there is no format '{name}'", hint + "seedmill formats lists them all")
     return FORMATS[name]
 
 
@@ -62,7 +65,7 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
     if not seen:
         raise DataError(f"{path}: holds no rows", "check that it was written to its end")
     if unknown and not known:
-        hint = f"formats: {', '.join(FORMATS)}; if it is one of them, say so by 'format:' or --format"
+        hint = "seedmill formats lists those that are read; if it is one of them, say so by 'format:' or --format"
         raise DataError(f"{path}: its rows are of no known format; the first has the keys {first_unknown}", hint)
 
 
