@@ -82,6 +82,7 @@ def test_alpaca_history_comes_before_the_instruction_and_joins_the_input() -> No
 
 def test_sharegpt_role_names_of_several_projects_are_the_same_conversation() -> None:
     names = [("human", "gpt"), ("user", "assistant"), ("Human", "chatgpt"), ("human", "bing"), ("user", "model")]
+    names += [("input", "output"), ("prompter", "bot"), ("USER", "AI"), ("human", "Chatbot"), ("human", "claude")]
     rows = [{"conversations": [{"from": u, "value": "a"}, {"from": a, "value": "b"}]} for u, a in names]
     rows.append({"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})
     assert {tuple((m.role, m.content) for m in read("sharegpt", row).messages) for row in rows} == {

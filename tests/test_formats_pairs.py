@@ -3,11 +3,13 @@
 The tests run over the table of formats, so that a new one is covered without a new test.
 """
 
+import contextlib
 import functools
 import itertools
 import json
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jsonschema
 import pytest
@@ -17,9 +19,9 @@ from hypothesis import strategies as st
 from pipeline.export.check import SHAPE_KEYWORDS, VALUE_KEYS, RowCheck
 from pipeline.formats import FORMATS, recognised
 from pipeline.formats.extras import whole_row
-from pipeline.formats.shape import Format
+from pipeline.formats.shape import Bad, Format
 from pipeline.record import Message, Record
-from tests.conversations import EXTRA, PLAIN_TURN, RICH_TURN, SOME, TAGS, TOOLS, chat_records
+from tests.conversations import EXTRA, JSON, PLAIN_TURN, RICH_TURN, SOME, TAGS, TOOLS, chat_records
 
 MARKS = (
     *("Human:", "x\nAssistant: y", "\n\nHuman: z", "### Human: a", "a ### Assistant: b", "[|Human|]", "a [|AI|] b"),
@@ -166,6 +168,43 @@ def test_what_is_lost_is_named(name: str) -> None:
             record = replace(record, messages=tuple(replace(m, thinking="t", weight=1.0) for m in record.messages))
             if format.refuses(record) is None and back(format, record) != record:
                 assert format.losses(record), options
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The way to every value inside a JSON value."""
+    items: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
+
+
+def changed(value: Any, path: tuple[str | int, ...], new: object) -> Any:
+    if not path:
+        return new
+    value[path[0]] = changed(value[path[0]], path[1:], new)
+    return value
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@settings(max_examples=40, deadline=None)
+@given(parts=PARTS, choice=st.integers(0, 1_000), new=JSON)
+def test_any_value_anywhere_is_read_or_is_a_reason(name: str, parts: Parts, choice: int, new: object) -> None:
+    """Hostile rows end in records or in Bad, in every format that could be tried on them."""
+    options = taken(name)[choice % len(taken(name))]
+    row = FORMATS[name].write(record_of(SIMPLE if choice % 2 else parts, options))
+    ways = [way for way in places(row) if way]
+    row = changed(json.loads(json.dumps(row)), ways[choice % len(ways)], new)
+    found = recognised(row)
+    for format in {id(f): f for f in (FORMATS[name], found) if f is not None}.values():
+        with contextlib.suppress(Bad):
+            for fields in format.read(row):
+                record = Record(id="x", **fields)
+                for target in FORMATS.values():
+                    if target.refuses(record) is None:
+                        target.losses(record)
+                        whole_row(target, record)
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
