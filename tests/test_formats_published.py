@@ -1,6 +1,7 @@
 """Rows as the projects publish them: what is read of each, what is written back, and what of them is unreadable."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,15 @@ def test_a_published_comparison_is_read_and_comes_back(
     assert Record(id="x", **again) == record
 
 
+def test_openchat_has_a_weight_everywhere_and_keeps_those_that_say_something() -> None:
+    said = Record(id="x", messages=(ASK, replace(SAY, weight=0.1), ASK, SAY))
+    row, lost = whole_row(FORMATS["openchat"], said)
+    assert [item["weight"] for item in row["items"]] == [0.0, 0.1, 0.0, 1.0]
+    assert lost == FORMATS["openchat"].losses(said) == []
+    assert read("openchat", row)[0] == replace(said, extra=None)
+    assert FORMATS["openchat"].losses(Record(id="x", messages=(ASK, replace(SAY, weight=1.0)))) == ["weight"]
+
+
 def test_a_tie_has_no_better_response_and_keeps_both() -> None:
     row = {
         "inputs": {"instruction": "q", "input": "", "response1": "a", "response2": "b"},
@@ -479,6 +489,7 @@ REFUSALS = [
     ("self-instruct", "no-answer", Record(id="x", messages=(ASK,))),
     ("prompt-completion", "no-answer", Record(id="x", messages=(ASK,), label=True)),
     ("preference", "no-preference", Record(id="x", messages=(ASK,))),
+    ("gpt4-llm", "no-preference", Record(id="x", messages=(ASK, SAY))),
     ("preference", "answer-beside-choices", Record(id="x", messages=(ASK, SAY), chosen=(SAY,), rejected=(SAY,))),
     ("preference-chat", "answer-beside-choices", Record(id="x", messages=(ASK, SAY), chosen=(SAY,), rejected=(SAY,))),
     ("preference-chat", "preference-turns", Record(id="x", messages=(ASK,), chosen=(SAY,))),

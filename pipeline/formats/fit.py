@@ -33,6 +33,8 @@ class Room:
 
     def refuses(self, record: Record) -> str | None:
         """Why the record does not fit, as a slug, or None."""
+        if self.choices == "must" and (record.chosen, record.rejected) == (None, None):
+            return "no-preference"
         return self._turns(record) or self._verdicts(record)
 
     def _turns(self, record: Record) -> str | None:
@@ -60,7 +62,7 @@ class Room:
             return "no-preference"
         pair = (record.chosen, record.rejected)
         if pair == (None, None):
-            return "no-preference" if self.choices == "must" else None
+            return None
         return None if self.choices != "no" and all(map(_one_answer, pair)) else "preference-turns"
 
     def losses(self, record: Record) -> list[str]:

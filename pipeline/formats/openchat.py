@@ -1,10 +1,12 @@
 """OpenChat's conversations, and those that it takes from ShareGPT's pages: turns in a column `items`.
 
 `{"items": [{"role", "content", "weight"}], "condition", "system"}`, see ochat/config/conversation_template.py of
-imoneoi/openchat; a scraped page gives `{"id", "views", "model", "items": [{"from", "value"}]}` (clean_sharegpt.py).
+imoneoi/openchat, whose trainer wants a weight everywhere: 0 for questions and 1 for answers stand for none here. A
+scraped page gives `{"id", "views", "model", "items": [{"from", "value"}]}` (clean_sharegpt.py).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipeline.formats.extras import leftover
@@ -14,6 +16,9 @@ from pipeline.formats.turns import read_turns, unknown_keys
 from pipeline.record import Message, Record
 
 ROOM = Room(system=True)
+PLAIN = {"user": 0.0, "assistant": 1.0}
+"""Weights of turns that have none of their own."""
+
 _KNOWN = frozenset(("items", "system"))
 
 SCHEMA: dict[str, Any] = {
@@ -30,7 +35,7 @@ SCHEMA: dict[str, Any] = {
                     "content": {"type": "string"},
                     "weight": {"type": "number"},
                 },
-                "required": ["role", "content"],
+                "required": ["role", "content", "weight"],
             },
             "minItems": 1,
         },
@@ -61,21 +66,24 @@ def read(row: dict[str, Any]) -> list[Fields]:
     messages, system = read_turns(row, "items"), text_or_none(row, "system")
     before = (Message(role="system", content=system),) if system else ()
     known = _KNOWN if system or row.get("system") in ("", None) else _KNOWN - {"system"}
+    messages = tuple(replace(m, weight=None) if m.weight == PLAIN.get(m.role) else m for m in messages)
     return [{"messages": (*before, *messages), **leftover(row, known, unknown_keys(row, "items", len(before)))}]
 
 
 def write(record: Record) -> dict[str, Any]:
     """The record as a row; see `refuses` for those that have none."""
-    items: list[dict[str, Any]] = []
-    for message in asked(record):
-        weight = {} if message.weight is None else {"weight": message.weight}
-        items.append({"role": message.role, "content": message.content, **weight})
+    items = [
+        {"role": m.role, "content": m.content, "weight": PLAIN[m.role] if m.weight is None else m.weight}
+        for m in asked(record)
+    ]
     return {"items": items, "system": system_text(record) or ""}
 
 
 def losses(record: Record) -> list[str]:
-    """The input's column, and details of messages other than the weights of turns."""
-    return [slug for slug in ROOM.losses(record) if slug != "weight" or slug in system_details(record)]
+    """The input's column, and details of messages; of weights, those that look like none."""
+    lost = [slug for slug in ROOM.losses(record) if slug != "weight"]
+    plain = any(m.weight is not None and m.weight == PLAIN.get(m.role) for m in asked(record))
+    return lost + (["weight"] if plain or "weight" in system_details(record) else [])
 
 
 def find(row: Mapping[str, Any], name: str, index: str) -> Any:
