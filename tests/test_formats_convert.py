@@ -194,6 +194,18 @@ def test_every_format_and_container_can_be_read_again(tmp_path: Path, to: str, s
     assert [int(json.loads(item.records[0]["extra"] or "")["n"]) for item in found] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("to", list(FORMATS))
+def test_a_file_of_one_row_on_many_lines_is_that_row(tmp_path: Path, to: str) -> None:
+    path, format = tmp_path / "one.json", FORMATS[to]
+    turns = (Message(role="user", content="a"), Message(role="assistant", content="y"))
+    plain = Record(id="x", messages=turns)
+    choice = Record(id="x", messages=turns[:1], chosen=turns[1:], rejected=(Message(role="assistant", content="n"),))
+    path.write_text(json.dumps(format.write(plain if format.refuses(plain) is None else choice), indent=2))
+    (found,) = examples(path)
+    assert isinstance(found, Example)
+    assert (found.format.name, len(found.records), last(found.records[0])) == (to, 1, "y")
+
+
 def last(fields: Fields) -> str:
     return (fields.get("chosen") or fields["messages"])[-1].content
 

@@ -170,6 +170,18 @@ def test_what_is_lost_is_named(name: str) -> None:
                 assert format.losses(record), options
 
 
+@pytest.mark.parametrize("name", [n for n in FORMATS if n != "records"])
+def test_unknown_columns_and_keys_of_turns_come_back_where_they_were(name: str) -> None:
+    format = FORMATS[name]
+    options = next(o for o in taken(name) if not o & {"tools", "input"} or name == "alpaca")
+    row = format.write(record_of(SIMPLE, options))
+    marked = json.loads(json.dumps(row), object_hook=lambda found: {**found, "unknown": {"deep": [1]}})
+    (fields,) = format.read(json.loads(json.dumps(marked)))
+    written, lost = whole_row(format, Record(id="x", **fields))
+    assert lost == []
+    assert json.dumps(written, sort_keys=True) == json.dumps(marked, sort_keys=True)
+
+
 def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """The way to every value inside a JSON value."""
     items: Iterable[tuple[str | int, object]] = ()

@@ -3,7 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.record import Message, Record
+from pipeline.record import MESSAGE_FIELDS, Message, Record
+
+TURN_KEYS = tuple(MESSAGE_FIELDS)
+
+REPEATED = "repeated"
+"""Name of the places of those turns of `rejected` that only repeat the prompt."""
 
 
 def shared(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
@@ -18,11 +23,17 @@ def moved(rest: dict[str, dict[str, Any]], both: int) -> dict[str, dict[str, Any
     for place, keys in rest.items():
         name, _, index = place.partition(".")
         i = int(index)
-        if name == "chosen" and i < both:
-            found[f"messages.{i}"] = keys
-        elif i >= both:
+        if i >= both:
             found[f"{name}.{i - both}"] = keys
+        else:
+            found[f"messages.{i}" if name == "chosen" else f"{REPEATED}.{i}"] = keys
     return found
+
+
+def same_start(chosen: Sequence[Mapping[str, Any]], rejected: Sequence[Mapping[str, Any]]) -> int:
+    """How many first turns two written conversations have in common, unknown keys apart."""
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    return next((i for i, (a, b) in pairs if any(a.get(key) != b.get(key) for key in TURN_KEYS)), 0)
 
 
 def refuses(record: Record) -> str | None:

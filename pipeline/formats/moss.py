@@ -38,6 +38,7 @@ _KNOWN = frozenset(("meta_instruction", "num_turns", "chat"))
 _AROUND = re.compile(r"\A\s*(?:<\|[\w ]+\|>:)?(.*?)(?:<eo[htcrm]>)?\s*\Z", re.DOTALL)
 _COMMAND = re.compile(r'(\w+)\("(.*)"\)', re.DOTALL)
 _NEXT = re.compile(r'(?<="\)), ?(?=\w+\(")')
+_TURN = re.compile(r"turn_\d+")
 _ROLES = re.compile("(u(ct)?a)*u?")
 
 SCHEMA: dict[str, Any] = {
@@ -76,7 +77,9 @@ def read(row: dict[str, Any]) -> list[Fields]:
     system = text_or_none(row, "meta_instruction")
     messages = [Message(role="system", content=system)] if system else []
     rest: dict[str, Any] = {}
-    for i in range(1, len(chat) + 1):
+    if others := {key: value for key, value in chat.items() if not _TURN.fullmatch(key)}:
+        rest["chat."] = others
+    for i in range(1, len(chat) - len(others) + 1):
         name = f"turn_{i}"
         if not isinstance(chat.get(name), dict):
             raise wrong_type(f"chat.{name}", "an object", chat.get(name))
@@ -194,8 +197,8 @@ def losses(record: Record) -> list[str]:
 
 
 def find(row: Mapping[str, Any], name: str, index: str) -> Any:
-    """The object of one round."""
-    return row["chat"].get(index) if name == "chat" else None
+    """The object of one round, or the one around them."""
+    return None if name != "chat" else row["chat"].get(index) if index else row["chat"]
 
 
 FORMAT = Format(

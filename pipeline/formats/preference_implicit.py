@@ -88,7 +88,9 @@ def find(row: Mapping[str, Any], name: str, index: str) -> Any:
     """The object of one turn; messages stand at the start of `chosen`."""
     if name == "messages":
         return choices.turn_in({"messages": row["chosen"]}, name, index)
-    both = next((i for i, (a, b) in enumerate(zip(row["chosen"], row["rejected"], strict=False)) if a != b), 0)
+    if name == choices.REPEATED:
+        return choices.turn_in({name: row["rejected"]}, name, index)
+    both = choices.same_start(row["chosen"], row["rejected"])
     return choices.turn_in({name: row.get(name, ())[both:]}, name, index)
 
 
