@@ -8,6 +8,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from pipeline.convert import convert
 from pipeline.errors import DataError, SeedmillError, UsageError
@@ -16,7 +17,6 @@ from pipeline.formats.files import expand
 from pipeline.recipe import load_recipe
 from tests.local_hub import Blob, LocalHub, local_hub
 from tests.runs import seedmill
-from tests.test_publish import settings
 
 boto3 = pytest.importorskip("boto3")
 moto = pytest.importorskip("moto.server")
@@ -147,8 +147,15 @@ def test_only_what_has_a_scheme_is_an_address() -> None:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     with local_hub() as hub:
-        settings(monkeypatch, tmp_path / "hf")
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        # huggingface_hub reads these from the environment when it is imported, so they are set where they are kept.
+        for name, value in {"HF_HUB_DISABLE_XET": True, "HF_HUB_OFFLINE": False}.items():
+            monkeypatch.setattr(constants, name, value)
+        for name, place in {"HF_HUB_CACHE": "hub", "HF_TOKEN_PATH": "token"}.items():
+            monkeypatch.setattr(constants, name, str(tmp_path / "hf" / place))
         huggingface_hub.close_session()
         files = {"data/one.jsonl": Blob(ROWS), "data/two.jsonl": Blob(ROWS), "README.md": Blob(b"# x")}
         hub.make("datasets", "alice/tasks", files)
