@@ -90,7 +90,8 @@ bench: $(VENV)/.ready-bench ## Run the benchmarks beside their peers
 	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 	@echo '== all'; $(BIN)/python benchmarks/_verdicts.py
 
-docs: $(VENV)/.ready ## Write docs/filters.md anew (needs REAL_DATA)
+docs: $(VENV)/.ready ## Write docs/formats.md and docs/filters.md anew (the latter needs REAL_DATA)
+	@$(BIN)/python docs/formats_page.py
 	@$(BIN)/python docs/filters_page.py
 
 clean-outputs: ## Delete every run; the ledger of paid calls stays

@@ -19,7 +19,8 @@ from huggingface_hub.errors import HfHubHTTPError, HfUriError, HFValidationError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
-from pipeline.errors import SeedmillError, UsageError
+from pipeline.errors import DataError, SeedmillError, UsageError
+from pipeline.formats.addresses import matches
 from pipeline.hub_faults import (
     FAILURES,
     TOKEN_HINT,
@@ -274,6 +275,51 @@ def fetch_model(uri: str) -> Path:
         raise UsageError(f"the model {place.id} has no file '{place.path_in_repo}'", _offered(api, place.id)) from None
     except FAILURES as error:
         raise sentence(error, call) from None
+
+
+def fetch_dataset(uri: str) -> list[Path]:
+    """Files of a dataset on the Hub, downloaded into the user's Hugging Face cache unless they are there already.
+
+    Args:
+        uri: `hf://datasets/owner/name/path/in/repo`; `@revision` may follow the name, and the path may be a glob.
+
+    Raises:
+        UsageError: malformed, or the Hub has no such dataset, or not for this token.
+        DataError: the dataset has no such file.
+        SeedmillError: the Hub is out of reach and the file not in the cache, or the disk is full.
+    """
+    try:
+        place = parse_hf_uri(uri)
+    except HfUriError:
+        place = None
+    if place is None or place.type != "dataset":
+        raise UsageError(f"{uri}: not a dataset's file on the Hub", "write hf://datasets/owner/name/file.jsonl")
+    token = _token()
+    api = _api(token)
+    call = Call(what=f"dataset {place.id}", endpoint=api.endpoint, token=token)
+    wanted = place.path_in_repo or ""
+    try:
+        with _quiet():
+            names = [wanted]
+            if not wanted or any(character in wanted for character in "*?["):
+                listed = api.list_repo_files(place.id, repo_type="dataset", revision=place.revision)
+                names = [name for name in sorted(listed) if matches(name, wanted)]
+                if not names:
+                    raise _no_such_file(uri, listed)
+            kind = "dataset"
+            return [
+                Path(api.hf_hub_download(place.id, name, repo_type=kind, revision=place.revision)) for name in names
+            ]
+    except RemoteEntryNotFoundError:
+        listed = api.list_repo_files(place.id, repo_type="dataset", revision=place.revision)
+        raise _no_such_file(uri, listed) from None
+    except FAILURES as error:
+        raise sentence(error, call) from None
+
+
+def _no_such_file(uri: str, listed: list[str]) -> DataError:
+    shown = ", ".join(name for name in listed if name != ".gitattributes")[:300]
+    return DataError(f"{uri}: no such file", f"the dataset has {shown}" if shown else "the dataset is empty")
 
 
 def _offered(api: HfApi, repo: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import yaml
 
 from pipeline.errors import UsageError
+from pipeline.formats.addresses import fetched, is_address
 from pipeline.llm.models import MODELS_SCHEMA
 from pipeline.settings import coerced, settings_schema
 from pipeline.stage import Stage
@@ -132,7 +133,7 @@ def load_recipe(path: Path, settings: Sequence[str] = (), *, data: Sequence[str]
         _override(raw, setting, path)
     if data and raw["entries"]:
         raw["entries"][0].pop("seeds", None)
-        raw["entries"][0]["data"] = [str(Path(p).resolve()) for p in data]
+        raw["entries"][0]["data"] = [p if is_address(str(p)) else str(Path(p).resolve()) for p in data]
     tree.check(raw, RECIPE_SCHEMA, ())
     entries = tuple(_entry(tree, index, dict(item)) for index, item in enumerate(raw["entries"]))
     _check_chain(tree, entries)
@@ -199,9 +200,15 @@ def _folder(tree: "Tree", where: tuple[str | int, ...], value: str) -> Path:
 
 
 def _paths(tree: "Tree", where: tuple[str | int, ...], value: str | list[str]) -> list[Path]:
-    """Absolute paths for a setting: looked up beside the recipe first, then in the working directory; globs allowed."""
+    """Absolute paths for a setting: looked up beside the recipe first, then in the working directory; globs allowed.
+
+    Files of addresses (`s3://`, `hf://`) are fetched to the cache.
+    """
     found: list[Path] = []
     for pattern in [value] if isinstance(value, str) else value:
+        if is_address(pattern):
+            found.extend(fetched(pattern))
+            continue
         for base in (tree.path.parent, Path.cwd()):
             full = str(base / Path(pattern).expanduser())
             hits = [full] if Path(full).exists() else sorted(glob.glob(full))

@@ -13,6 +13,7 @@ from pipeline.formats.extras import whole_row
 from pipeline.formats.json_text import dumps
 from pipeline.formats.shape import Bad, Format
 from pipeline.record import Message, Record
+from tests.conversations import EXTRA, LABEL, PLAIN_TURN, RICH_TURN, SOME, TAGS, TEXT, TOOLS, chat_records, message
 
 USER, ANSWER = Message(role="user", content="Say hi"), Message(role="assistant", content="Hi")
 
@@ -42,8 +43,12 @@ ROWS = [
     ("messages", {"messages": [{"role": "user", "content": "a"}]}),
     ("seeds", {"id": "s", "name": "n", "instruction": "a", "instances": [], "is_classification": False}),
     ("records", {"id": "s", "messages": [], "parents": [], "calls": [], "tags": [], "scores": []}),
-    (None, {"input": "a", "output": "b"}),
-    (None, {"instruction": "a", "context": "c", "response": "b"}),
+    ("lmflow", {"input": "a", "output": "b"}),
+    ("dolly", {"instruction": "a", "context": "c", "response": "b"}),
+    (None, {"instruction": "a", "input": "c", "response": "b"}),
+    (None, {"prompt": "a", "response": "b"}),
+    (None, {"text": "plain words"}),
+    (None, {"data": [{"instruction": "a", "output": "b"}]}),
     (None, {"question": "a", "answer": "b"}),
     (None, {}),
 ]
@@ -77,6 +82,7 @@ def test_alpaca_history_comes_before_the_instruction_and_joins_the_input() -> No
 
 def test_sharegpt_role_names_of_several_projects_are_the_same_conversation() -> None:
     names = [("human", "gpt"), ("user", "assistant"), ("Human", "chatgpt"), ("human", "bing"), ("user", "model")]
+    names += [("input", "output"), ("prompter", "bot"), ("USER", "AI"), ("human", "Chatbot"), ("human", "claude")]
     rows = [{"conversations": [{"from": u, "value": "a"}, {"from": a, "value": "b"}]} for u, a in names]
     rows.append({"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})
     assert {tuple((m.role, m.content) for m in read("sharegpt", row).messages) for row in rows} == {
@@ -370,46 +376,6 @@ def test_an_unreadable_row_names_the_reason_and_the_field(
     assert field in caught.value.error
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-SOME = TEXT.filter(bool)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
-    max_leaves=4,
-)
-EXTRA = st.dictionaries(st.sampled_from(["id", "meta", "source_url", "重要"]), JSON, max_size=2).map(
-    lambda found: dumps(found) if found else None
-)
-TAGS = st.dictionaries(st.sampled_from(["category", "topic", "difficulty"]), TEXT, max_size=2)
-TOOLS = st.none() | st.lists(st.dictionaries(TEXT, JSON, max_size=2), max_size=2).map(dumps)
-LABEL = st.none() | st.booleans()
-
-
-def message(role: str, **parts: st.SearchStrategy[object]) -> st.SearchStrategy[Message]:
-    return st.builds(Message, role=st.just(role), **{"content": TEXT, **parts})
-
-
-CALL = st.builds(lambda name, found: {"name": name, "arguments": found}, TEXT, st.one_of(TEXT, JSON.map(dumps)))
-BARE = st.lists(CALL, min_size=1, max_size=2).map(
-    lambda calls: dumps([{"type": "function", "function": c} for c in calls])
-)
-CALL_TURN = message("assistant", content=st.just(""), tool_calls=BARE)
-PLAIN_TURN = st.one_of(*map(message, ("system", "user", "assistant", "tool")), CALL_TURN)
-RICH_TURN = st.one_of(
-    *(
-        message(
-            role,
-            thinking=st.none() | TEXT,
-            tool_calls=st.none() | BARE,
-            tool_call_id=st.none() | TEXT,
-            name=st.none() | TEXT,
-            weight=st.none() | st.sampled_from([0.0, 0.25, 1.0]),
-        )
-        for role in ("system", "user", "assistant", "tool")
-    )
-)
-
-
 @st.composite
 def alpaca_records(draw: st.DrawFn) -> Record:
     pairs = draw(st.lists(st.tuples(TEXT, TEXT), max_size=2))
@@ -424,22 +390,6 @@ def alpaca_records(draw: st.DrawFn) -> Record:
         tools=draw(TOOLS),
         chosen=choice and (choice[0],),
         rejected=choice and (choice[1],),
-        label=draw(LABEL),
-        tags=draw(TAGS),
-        extra=draw(EXTRA),
-    )
-
-
-@st.composite
-def chat_records(draw: st.DrawFn, turns: st.SearchStrategy[Message], choices: int) -> Record:
-    one = st.lists(turns, min_size=1, max_size=choices).map(tuple)
-    choice = draw(st.none() | st.tuples(one, one))
-    return Record(
-        id="x",
-        messages=tuple(draw(st.lists(turns, min_size=1, max_size=4))),
-        tools=draw(TOOLS),
-        chosen=choice and choice[0],
-        rejected=choice and choice[1],
         label=draw(LABEL),
         tags=draw(TAGS),
         extra=draw(EXTRA),

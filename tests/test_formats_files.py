@@ -360,7 +360,8 @@ HOPELESS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "half a gzip header": (content(b"\x1f\x8b\x08\x00"), "cannot be read", "fetch it again"),
     "a picture": (content(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "is a binary file", "readable are"),
     "zip": (content(b"PK\x03\x04abc"), "is a zip archive", "unpack"),
-    "zstd": (content(b"\x28\xb5\x2f\xfdabc"), "is zstd-compressed", "unpack"),
+    "cut zstd": (content(b"\x28\xb5\x2f\xfdabc"), "cannot be read", "fetch it again"),
+    "xz": (content(b"\xfd7zXZ\0abc"), "is xz-compressed", "unpack"),
     "UTF-16": (content(PRETTY.encode("utf-16")), "UTF-16", "iconv"),
     "CSV": (content(b"instruction,output\na,b\n"), "it begins with 'instruction,output'", "readable are"),
     "prose in Latin-1": (content("Größe".encode("latin-1")), "is not JSON", "readable are"),
@@ -369,7 +370,7 @@ HOPELESS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "an object with two lists": (content(json.dumps({"train": ROWS, "test": ROWS}).encode()), "2 lists", "one list"),
     "an object whose keys are not UTF-8": (content(b'{"\xff": 1}'), "keys '\\xff'", "one a line"),
     "an object of rows": (content(json.dumps({"1": A, "2": B}).encode()), "keys '1', '2'", "JSON array"),
-    "rows of no known format": (content(b'{"question": "a"}\n' * 3), "keys 'question'", "formats: records, seeds"),
+    "rows of no known format": (content(b'{"question": "a"}\n' * 3), "keys 'question'", "seedmill formats lists"),
 }
 
 
@@ -418,7 +419,7 @@ def test_a_named_format_reads_rows_that_do_not_speak_for_it(tmp_path: Path) -> N
     assert [type(item) for item in examples(path, format_named("alpaca"))] == [Example] * 3
     with pytest.raises(UsageError, match="there is no format 'alpacca'") as caught:
         format_named("alpacca")
-    assert "sharegpt" in (caught.value.hint or "")
+    assert "did you mean 'alpaca'?" in (caught.value.hint or "")
 
 
 def test_globs_name_their_hits_in_order_and_paths_go_first(tmp_path: Path) -> None:
@@ -431,7 +432,7 @@ def test_globs_name_their_hits_in_order_and_paths_go_first(tmp_path: Path) -> No
         expand([str(tmp_path / "*.csv")])
 
 
-@pytest.mark.parametrize("name", ["o.json", "o.jsonl", "o.json.gz", "o.jsonl.gz", "o.parquet"])
+@pytest.mark.parametrize("name", ["o.json", "o.jsonl", "o.json.gz", "o.jsonl.zst", "o.csv", "o.tsv.gz", "o.parquet"])
 def test_what_is_written_is_read_and_equal_rows_are_equal_bytes(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     assert write_rows(path, iter(ROWS)) == 3
@@ -456,7 +457,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["o", "o.csv", "o.gz", "o.parquet.gz"])
+@pytest.mark.parametrize("name", ["o", "o.txt", "o.gz", "o.zst", "o.parquet.gz", "o.parquet.zst"])
 def test_a_name_that_tells_no_kind_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="does not tell") as caught:
         write_rows(tmp_path / name, ROWS)

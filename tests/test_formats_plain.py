@@ -19,7 +19,7 @@ from pipeline.bulk.flat_json import Layout
 from pipeline.bulk.json_rows import Member, source_ids, written
 from pipeline.convert import convert
 from pipeline.errors import SeedmillError
-from pipeline.formats import plain
+from pipeline.formats import FORMATS, plain, recognised
 from pipeline.formats.plain import COLUMNS, Plain
 from pipeline.formats.reading import blocks, examples
 from pipeline.record import Message, source_id
@@ -56,6 +56,10 @@ BROKEN = [
     b'{"instruction": "a" "input": "", "output": "b"}',
     b'{"instruction": "a", "input": null, "output": "b"}',
     b'{"instruction": "a", "input": 3, "output": "b"}',
+    b'{"instruction": "Human:a\\nAssistant:", "input": "", "output": "b"}',
+    b'{"instruction": "\\u0048uman: a", "input": "", "output": "b"}',
+    b'{"instruction": " <user>: a", "input": "", "output": "b"}',
+    b'{"instruction": "", "input": "User: a", "output": "b"}',
     b'{"instruction": "a", "input": "", "output": "b", "output": "c"}',
     b'{"instruction": "a", "input": "", "output": "b", "more": 1}',
     b'{"output": "b", "input": "", "instruction": "a"}',
@@ -114,6 +118,18 @@ def as_json(rows: list[dict[str, str]], ascii: bool) -> list[bytes]:
 
 
 PIECES = st.lists(st.one_of(ROWS.map(lambda row: json.dumps(row).encode()), st.sampled_from(BROKEN)), max_size=12)
+
+
+MARKED = st.lists(
+    st.sampled_from(["Human:", "Assistant:", "<user>:", "<bot>:", "User:", "System:", "###", " ", "\n", "a"]),
+    max_size=6,
+).map("".join)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(COLUMNS, MARKED)))
+def test_what_another_format_may_claim_is_not_plain(row: dict[str, str]) -> None:
+    if recognised(row) is not FORMATS["alpaca"]:
+        assert any(row[name].startswith(head) for name, some in plain.PACKED.items() for head in some)
 
 
 @settings(max_examples=120, deadline=None)
@@ -214,7 +230,7 @@ def test_a_scan_stops_where_what_it_may_read_ends(rows: list[dict[str, str]], as
     lines = [line + b"\n" for line in as_json([{name: row[name] for name in COLUMNS} for row in rows], ascii)]
     data = b"".join(lines)
     stop = max(0, len(data) - cut)
-    found, after, passed = Layout(COLUMNS, True).scan(data, 0, stop)
+    found, after, passed = Layout(COLUMNS, True, {}).scan(data, 0, stop)
     whole = [row for n, row in enumerate(rows) if sum(map(len, lines[: n + 1])) - 1 <= stop]
     assert pl.DataFrame(found).rows() == [tuple(row[name] for name in COLUMNS) for row in whole]
     assert passed == data.count(b"\n", 0, after)

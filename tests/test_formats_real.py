@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ FILES = {
     "belle_zh_seed_tasks.json": ("seeds", 175),
     "bench_self_instruct_252.jsonl": ("seeds", 252),
     "fastchat_dummy_conversation.json": ("sharegpt", 500),
+    "h2o_evolved_9186.json": ("lmflow", 35),
+    "h2o_evolved_c5c5.json": ("lmflow", 9),
     "llamafactory_alpaca_en_demo.json": ("alpaca", 999),
     "llamafactory_alpaca_zh_demo.json": ("alpaca", 1_000),
     "llamafactory_dpo_en_demo.json": ("sharegpt", 300),
@@ -80,17 +83,29 @@ def test_every_row_goes_to_every_format_or_to_the_drops(real: Path, tmp_path: Pa
         return
     expected = [r for r in read(real / name) if FORMATS[format].refuses(r) is None]
     found = read(tmp_path / "out.json")
-    assert [questions(r) for r in found] == [questions(r) for r in expected]
+    space = str.strip if "outer-space" in done.lost else str
+    assert [questions(r, space) for r in found] == [questions(r, space) for r in expected]
 
 
-def questions(record: Record) -> list[tuple[str, str]]:
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".jsonl.zst", ".parquet"])
+@pytest.mark.parametrize(
+    "name", ["sharegpt_zh_1k.jsonl", "llamafactory_glaive_toolcall_en_demo.json", "llamafactory_kto_en_demo.json"]
+)
+def test_every_row_survives_every_container(real: Path, tmp_path: Path, name: str, suffix: str) -> None:
+    format, rows = FILES[name]
+    done = convert(real / name, format, tmp_path / f"out{suffix}")
+    assert (done.written, done.dropped, done.lost) == (rows, {}, {})
+    assert [replace(r, source=None) for r in read(tmp_path / f"out{suffix}")] == read(real / name)
+
+
+def questions(record: Record, space: Callable[[str], str]) -> list[tuple[str, str]]:
     """The conversation as a trainer sees it, without an answer that is not there."""
     messages = list(record.messages)
     first = next(i for i, m in enumerate(messages) if m.role == "user")
     messages[first] = replace(messages[first], content=joined(messages[first].content, record.input))
     if messages[-1] == Message(role="assistant", content=""):
         messages.pop()
-    return [(m.role, m.content) for m in messages]
+    return [(m.role, space(m.content)) for m in messages]
 
 
 def test_the_stage_reads_the_largest_of_them_in_seconds(real: Path) -> None:

@@ -40,7 +40,13 @@ def add(commands: Commands) -> None:
     with_outputs(estimate)
 
     convert = new_command(commands, "convert", "start:convert", "convert a dataset from one format to another")
-    convert.add_argument("input", type=Path, metavar="IN")
-    convert.add_argument("--to", required=True, metavar="FORMAT")
-    convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    convert.add_argument("input", metavar="IN", help="a file, a glob, or an address (s3://..., hf://datasets/...)")
+    convert.add_argument("--to", required=True, metavar="FORMAT", help="see 'seedmill formats'")
+    convert.add_argument("-o", "--output", required=True, metavar="OUT", help="a file or an s3:// address")
+    convert.add_argument("--format", default="auto", metavar="FORMAT", help="what IN is; default: told from its rows")
+    convert.add_argument("--dry-run", action="store_true", help="only say what would be written, lost and dropped")
+    convert.add_argument("--strict", action="store_true", help="write nothing if anything would be lost or dropped")
     convert.add_argument("--json", action="store_true", help="print the counts as JSON")
+
+    formats = new_command(commands, "formats", "formats:formats", "list the dataset formats and what they cannot carry")
+    formats.add_argument("--json", action="store_true", help="print JSON")

@@ -1,5 +1,7 @@
 """JSON objects that hold the same texts under the same keys, read in one compiled pass; at anything else it stops."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -127,6 +129,16 @@ def _text(data: _Bytes, at: int, stop: int, out: _Bytes, to: int) -> tuple[int, 
 
 
 @njit(cache=True, nogil=True)
+def _begins(text: _Bytes, ends: NDArray[np.int64], head: _Bytes) -> bool:
+    if ends[1] - ends[0] < len(head):
+        return False
+    same = 0
+    while same < len(head) and text[ends[0] + same] == head[same]:
+        same += 1
+    return same == len(head)
+
+
+@njit(cache=True, nogil=True)
 def _scan(
     data: _Bytes,
     at: int,
@@ -136,6 +148,9 @@ def _scan(
     key_ends: NDArray[np.int64],
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
+    heads: _Bytes,
+    head_ends: NDArray[np.int64],
+    head_keys: NDArray[np.int64],
 ) -> tuple[int, int, int]:
     """Read rows until one is not as expected; how many there were, the place after the last, line breaks up to it."""
     count, rows, passed, breaks = len(key_ends) - 1, 0, 0, 0
@@ -176,6 +191,9 @@ def _scan(
             if at >= stop or data[at] != (0x7D if k == count - 1 else 0x2C):
                 return rows, after, passed
             at += 1
+        for h in range(len(head_keys)):
+            if _begins(out[head_keys[h]], ends[head_keys[h], rows : rows + 2], heads[head_ends[h] : head_ends[h + 1]]):
+                return rows, after, passed
         if lines:
             at = _space(data, at, stop, True)
             if at < stop and data[at] != 0x0A:
@@ -187,10 +205,15 @@ def _scan(
 
 
 class Layout:
-    """How rows look: their keys in order, and whether they stand one a line or between brackets."""
+    """How rows look: their keys in order, whether they stand one a line or between brackets, and with what the texts
+    under some keys do not begin."""
 
-    def __init__(self, keys: tuple[str, ...], lines: bool) -> None:
+    def __init__(self, keys: tuple[str, ...], lines: bool, never: Mapping[str, tuple[str, ...]]) -> None:
         self.keys, self.lines = keys, lines
+        heads = [(keys.index(key), head.encode()) for key, some in never.items() for head in some]
+        self._heads = np.frombuffer(b"".join(head for _, head in heads), np.uint8)
+        self._head_ends = np.cumsum([0, *(len(head) for _, head in heads)])
+        self._head_keys = np.array([key for key, _ in heads], np.int64)
         self._names = np.frombuffer("".join(keys).encode(), np.uint8)
         self._name_ends = np.cumsum([0, *(len(key.encode()) for key in keys)])
         self._out = np.empty((len(keys), 0), np.uint8)
@@ -198,8 +221,8 @@ class Layout:
     def scan(self, data: bytes, start: int, stop: int) -> tuple[dict[str, pl.Series], int, int]:
         """The rows from data[start] on that are plain and end before `stop`.
 
-        A row is plain when it has exactly these keys in this order, written without escapes, and a text under each;
-        all of it valid JSON in valid UTF-8.
+        A row is plain when it has exactly these keys in this order, written without escapes, and a text under each
+        that does not begin with what is excluded; all of it valid JSON in valid UTF-8.
 
         Returns:
             The texts under each key; the place after the last row's closing brace, or in JSON Lines after its line
@@ -209,7 +232,8 @@ class Layout:
             self._out = np.empty((len(self.keys), stop - start + 8), np.uint8)
         ends = np.empty((len(self.keys), (stop - start) // (len(self.keys) * _SHORTEST) + 2), np.int64)
         view = np.frombuffer(data, np.uint8)
-        found, after, passed = _scan(view, start, stop, self.lines, self._names, self._name_ends, self._out, ends)
+        keys, never = (self._names, self._name_ends), (self._heads, self._head_ends, self._head_keys)
+        found, after, passed = _scan(view, start, stop, self.lines, *keys, self._out, ends, *never)
         columns = {key: _column(self._out[k], ends[k, : found + 1]) for k, key in enumerate(self.keys)}
         return columns, after, passed
 

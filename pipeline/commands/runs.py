@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def clean(arguments: argparse.Namespace) -> int:
     """`seedmill clean FILE...`."""
-    _require_files(arguments.files)
+    arguments.files = _local_files(arguments.files)
     recipe_path = arguments.recipe or HERE / "recipes" / ("clean-judged.yaml" if arguments.judge else "clean.yaml")
     if arguments.run is None:
         arguments.run = f"clean-{Path(arguments.files[0]).name.split('.')[0]}"
@@ -38,7 +38,7 @@ def clean(arguments: argparse.Namespace) -> int:
 
 def dedup(arguments: argparse.Namespace) -> int:
     """`seedmill dedup FILE...`."""
-    _require_files([*arguments.files, *arguments.against])
+    arguments.files, arguments.against = _local_files(arguments.files), _local_files(arguments.against)
     settings = list(arguments.set)
     if arguments.against:
         settings.append(f"dedup.against={json.dumps([str(Path(file).resolve()) for file in arguments.against])}")
@@ -54,8 +54,8 @@ def dedup(arguments: argparse.Namespace) -> int:
 
 def decontaminate(arguments: argparse.Namespace) -> int:
     """`seedmill decontaminate FILE... --against BENCH...`."""
-    _require_files(arguments.files)
-    _require_files(arguments.against, "name benchmark files, or packs made of them with 'seedmill pack'")
+    hint = "name benchmark files, or packs made of them with 'seedmill pack'"
+    arguments.files, arguments.against = _local_files(arguments.files), _local_files(arguments.against, hint)
     settings = [
         *arguments.set,
         f"decontaminate.against={json.dumps([str(Path(file).resolve()) for file in arguments.against])}",
@@ -71,10 +71,19 @@ def decontaminate(arguments: argparse.Namespace) -> int:
     return carry_out(load_recipe(recipe_path, settings, data=arguments.files), arguments)
 
 
-def _require_files(files: list[str], hint: str = "name dataset files") -> None:
+def _local_files(files: list[str], hint: str = "name dataset files") -> list[str]:
+    """The files, those of addresses fetched."""
+    from pipeline.formats.addresses import fetched, is_address
+
+    found: list[str] = []
     for file in files:
-        if not Path(file).is_file():
+        if is_address(file):
+            found += map(str, fetched(file))
+        elif Path(file).is_file():
+            found.append(file)
+        else:
             raise UsageError(f"{file}: no such file", hint)
+    return found
 
 
 def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:

@@ -33,7 +33,14 @@ def convert(arguments: argparse.Namespace) -> int:
     """`seedmill convert IN --to FORMAT -o OUT`."""
     from pipeline.convert import convert as convert_file
 
-    result = convert_file(arguments.input, arguments.to, arguments.output)
+    result = convert_file(
+        arguments.input,
+        arguments.to,
+        arguments.output,
+        arguments.format,
+        dry_run=arguments.dry_run,
+        strict=arguments.strict,
+    )
     print(json.dumps(result.counts(), ensure_ascii=False, indent=1) if arguments.json else result.sentence())
     return 0
 

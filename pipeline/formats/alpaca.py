@@ -135,6 +135,7 @@ def losses(record: Record) -> list[str]:
 
 FORMAT = Format(
     name="alpaca",
+    about="Stanford Alpaca's rows, with LLaMA-Factory's columns (also BELLE 2M)",
     recognise=recognise,
     read=read,
     write=write,

@@ -1,7 +1,7 @@
 """Columns that a format does not know: kept in a record's tags and extra, and put back when it is written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.formats.json_text import dumps
@@ -40,19 +40,33 @@ def whole_row(format: Format, record: Record) -> tuple[dict[str, Any], list[str]
     placed = [_restore(own, format, *item) for item in turns.items()] if isinstance(turns, dict) else [False]
     if not all(placed):
         lost.append("turn-keys")
-    return own | {key: value for key, value in others.items() if key not in own}, lost + provenance_losses(record)
+    lost += [slug for slug in provenance_losses(record) if slug not in format.keeps]
+    return own | {key: value for key, value in others.items() if key not in own}, lost
 
 
 def _restore(row: dict[str, Any], format: Format, place: str, keys: Any) -> bool:
     """Put the unknown keys of one turn back in place; whether there was a place for them."""
     name, _, index = place.partition(".")
-    column = row.get((format.turns or "") if name == "messages" else name)
-    items = column if isinstance(column, list) else [column]
-    turn = items[int(index)] if index.isdecimal() and int(index) < len(items) else None
+    if format.find is not None:
+        turn = format.find(row, name, index)
+    else:
+        turn = item_at(row.get((format.turns or "") if name == "messages" else name), index)
     if not isinstance(turn, dict) or not isinstance(keys, dict) or turn.keys() & keys.keys():
         return False
     turn.update(keys)
     return True
+
+
+def item_at(column: Any, index: str) -> Any:
+    """The item of a list at a place, or the one object that stands in place of a list; None when there is none."""
+    items = column if isinstance(column, list) else [column]
+    return items[int(index)] if index.isdecimal() and int(index) < len(items) else None
+
+
+def item_keys(column: str, items: Iterable[Any], known: frozenset[str]) -> dict[str, dict[str, Any]]:
+    """What the objects of a list hold beside the keys we know, by place: `conversation.3`."""
+    rest = ((i, {k: v for k, v in item.items() if k not in known}) for i, item in enumerate(items))
+    return {f"{column}.{i}": others for i, others in rest if others}
 
 
 def provenance_losses(record: Record) -> list[str]:
@@ -62,4 +76,4 @@ def provenance_losses(record: Record) -> list[str]:
         lost.append("scores")
     if record.parents or record.calls or record.model or record.prompt:
         lost.append("provenance")
-    return lost
+    return lost + [name for name in ("language", "license") if getattr(record, name) is not None]

@@ -1,11 +1,12 @@
-"""The rows of a file: JSON Lines, a JSON array, an object around one, gzip of these, or parquet; told by content."""
+"""The rows of a file: JSON in its ways, tables and pages, plain or compressed, or parquet; told by content.
+
+Only a table (CSV, TSV) is told by its name, since any text could be one.
+"""
 
 import glob
-import gzip
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
+from pipeline.formats.addresses import fetched, is_address
+from pipeline.formats.compression import open_bytes
 from pipeline.formats.decode import decode, decode_line, skip_space
 from pipeline.formats.elements import RAW_CHARACTERS, Row, Unreadable, elements, lists_of_objects, shown
 from pipeline.formats.json_text import dumps
+from pipeline.formats.pages import page_rows
 from pipeline.formats.shape import Bad
+from pipeline.formats.tables import delimiter_of, table_rows
 
 IsRow = Callable[[Mapping[str, Any]], bool]
 """Whether an object is a row of some format, rather than something around rows."""
@@ -24,30 +29,32 @@ IsRow = Callable[[Mapping[str, Any]], bool]
 _HEAD = 65_536
 PARQUET_BATCH = 2_000
 _BREAKS = (EOFError, OSError, zlib.error)
-"""What reading a damaged gzip file raises, sooner or later."""
+"""What reading a damaged compressed file raises, sooner or later."""
 PARQUET_BREAKS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 _OTHER_KINDS = (
     (b"PK\x03\x04", "a zip archive", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "unpack it first; gzip is read as it is"),
-    (b"\xfd7zXZ", "xz-compressed", "unpack it first; gzip is read as it is"),
-    (b"BZh", "bzip2-compressed", "unpack it first; gzip is read as it is"),
+    (b"\xfd7zXZ", "xz-compressed", "unpack it first; gzip and zstd are read as they are"),
+    (b"BZh", "bzip2-compressed", "unpack it first; gzip and zstd are read as they are"),
     (b"ARROW1", "an Arrow file", "write it as parquet"),
     (b"\xff\xfe", "UTF-16 or UTF-32 text", "write it as UTF-8, for example with: iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "write it as UTF-8, for example with: iconv -f UTF-16 -t UTF-8"),
 )
 _MISSING_HINT = "check the path; it is looked up from where you run the command"
-_READABLE = "readable are JSON Lines, a JSON array, an object around one, gzip of these, and parquet"
+_READABLE = "readable are JSON Lines, a JSON array, an object around one, gzip or zstd of these, parquet, .csv and .tsv"
 
 
 def expand(patterns: Iterable[str]) -> list[Path]:
-    """Files for paths and globs, in the order given, a glob's hits by name.
+    """Files for paths, globs and addresses, in the order given, a glob's hits by name.
 
     Raises:
         DataError: one of them names no file.
     """
     found: list[Path] = []
     for pattern in patterns:
+        if is_address(pattern):
+            found.extend(fetched(pattern))
+            continue
         hits = [pattern] if Path(pattern).exists() else _files_of(pattern)
         if not hits:
             raise DataError(f"{pattern}: no such file", _MISSING_HINT)
@@ -80,6 +87,10 @@ def rows(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable]:
         return _array(path)
     if text.startswith(b"{"):
         return _lines(path) if _is_lines(path) else _object(path, is_row)
+    if text.startswith(b"<"):
+        return _page(path)
+    if (delimiter := delimiter_of(path)) is not None:
+        return _table(path, delimiter)
     if text and not any(line.lstrip().startswith(b"{") for line in text.splitlines()[1:]):
         start = shown(text[:40].decode("utf-8", "surrogateescape").splitlines()[0])
         raise DataError(f"{path}: is not JSON; it begins with '{start}'", _READABLE)
@@ -94,7 +105,7 @@ def _head(path: Path) -> bytes:
     if not path.is_file():
         raise DataError(f"{path}: is not a regular file", "write its content to a file first")
     try:
-        with _open(path) as handle:
+        with open_bytes(path) as handle:
             head = handle.read1(_HEAD)  # Not read: what a damaged gzip file gives before its damage is enough.
     except PermissionError:
         raise DataError(f"{path}: may not be read", "check its permissions") from None
@@ -105,15 +116,9 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _open(path: Path) -> BufferedReader | gzip.GzipFile:
-    with path.open("rb") as handle:
-        zipped = handle.read(2) == b"\x1f\x8b"
-    return gzip.GzipFile(path, "rb") if zipped else path.open("rb")
-
-
 def _is_lines(path: Path) -> bool:
     """Whether a file that begins with `{` is JSON Lines rather than one object (or several) over many lines."""
-    with _open(path) as handle:
+    with open_bytes(path) as handle:
         try:
             lines = (line.strip() for line in handle)
             first = next(line for line in lines if line.removeprefix(b"\xef\xbb\xbf"))
@@ -134,7 +139,7 @@ def _text(line: bytes) -> str:
 
 def _lines(path: Path) -> Iterator[Row | Unreadable]:
     number = 0
-    with _open(path) as handle:
+    with open_bytes(path) as handle:
         try:
             for number, line in enumerate(handle, 1):
                 found = line_row(number, line)
@@ -160,7 +165,7 @@ def _whole(path: Path) -> tuple[str, str | None]:
     """The file's text, its foreign bytes as surrogates, and how its gzip is damaged, if it is."""
     pieces: list[bytes] = []
     damage = None
-    with _open(path) as handle:
+    with open_bytes(path) as handle:
         try:
             while piece := handle.read1(1 << 20):
                 pieces.append(piece)
@@ -211,6 +216,24 @@ def _damaged_object(text: str, start: int, bad: Bad) -> Iterator[Row | Unreadabl
         yield item
     if whole:
         yield Unreadable(text.count("\n", 0, start) + 1, bad.reason, bad.error, shown(text[start:]))
+
+
+def _table(path: Path, delimiter: str) -> Iterator[Row | Unreadable]:
+    number = 0
+    with open_bytes(path) as handle:
+        try:
+            for item in table_rows(path, handle, delimiter):
+                number = item.line
+                yield item
+        except _BREAKS as error:
+            yield Unreadable(number + 1, "damaged-file", str(error), "")
+
+
+def _page(path: Path) -> Iterator[Row | Unreadable]:
+    text, damage = _whole(path)
+    yield from page_rows(path, text)
+    if damage is not None:
+        yield Unreadable(text.count("\n") + 1, "damaged-file", damage, "")
 
 
 def _parquet(path: Path) -> Iterator[Row | Unreadable]:

@@ -37,7 +37,7 @@ _CALL: dict[str, Any] = {
     },
     "required": ["function"],
 }
-_MESSAGE: dict[str, Any] = {
+MESSAGE: dict[str, Any] = {
     "type": "object",
     "properties": {
         "role": {"enum": ["system", "user", "assistant", "tool"]},
@@ -50,13 +50,13 @@ _MESSAGE: dict[str, Any] = {
     },
     "required": ["role", "content"],
 }
-_CHOICE: dict[str, Any] = {"anyOf": [_MESSAGE, {"type": "array", "items": _MESSAGE}]}
+_CHOICE: dict[str, Any] = {"anyOf": [MESSAGE, {"type": "array", "items": MESSAGE}]}
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "Messages row",
     "type": "object",
     "properties": {
-        "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
+        "messages": {"type": "array", "items": MESSAGE, "minItems": 1},
         "tools": {"type": ["array", "object"]},
         "chosen": _CHOICE,
         "rejected": _CHOICE,
@@ -112,6 +112,7 @@ def losses(record: Record) -> list[str]:
 
 FORMAT = Format(
     name="messages",
+    about="OpenAI's chat messages (fine-tuning, TRL, Axolotl, Swift)",
     recognise=recognise,
     read=read,
     write=write,

@@ -1,7 +1,8 @@
 """Stretches of Alpaca rows that are as plain as rows can be, many at a time; the careful readers take what is between.
 
-Plain are rows of `instruction`, `input` and `output`, in one order in the whole file, each a text. Everything else
-(another key, null, a damaged row) is read by `pipeline.formats.files` and `elements`, from where the stretch ends to
+Plain are rows of `instruction`, `input` and `output`, in one order in the whole file, each a text, that no other format
+could claim. Everything else (another key, null, a damaged row) is read by `pipeline.formats.files` and `elements`,
+from where the stretch ends to
 where the next one begins, so that a file gives the same rows and the same errors either way.
 """
 
@@ -21,6 +22,9 @@ from pipeline.formats.elements import Row, Unreadable, elements
 from pipeline.formats.files import PARQUET_BATCH, PARQUET_BREAKS, IsRow, line_row, parquet_row, rows
 
 COLUMNS = ("instruction", "input", "output")
+
+PACKED = {"instruction": ("Human:", "<user>:", " <user>:"), "input": ("User:", "System:")}
+"""How texts begin in rows of these columns that may be another format's: of the formats with `marks`."""
 
 _HEAD = 65_536
 _SPAN = 1 << 20
@@ -75,7 +79,7 @@ def _layout(head: bytes) -> Layout | None:
     lines = not start[1]
     if lines and ("\n" in text[:end] or not _SECOND_LINE.match(text, end)):
         return None
-    return Layout(tuple(row), lines)
+    return Layout(tuple(row), lines, PACKED)
 
 
 class _Patience:
@@ -207,4 +211,10 @@ def _is_plain(batch: Any) -> bool:
             column.validate(full=True)
     except pa.ArrowInvalid:
         return False
-    return len(columns) == len(COLUMNS)
+    return len(columns) == len(COLUMNS) and not _is_packed(batch)
+
+
+def _is_packed(batch: Any) -> bool:
+    texts = pl.DataFrame(pa.Table.from_batches([batch]))
+    heads = [pl.col(name).str.starts_with(head) for name, some in PACKED.items() for head in some]
+    return bool(texts.select(pl.any_horizontal(heads).any()).item())

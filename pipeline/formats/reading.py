@@ -1,14 +1,16 @@
 """A file's rows as what they say of records, whatever the file's container and format."""
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import DataError, UsageError
-from pipeline.formats import FORMATS, recognised
+from pipeline.formats import FORMATS, candidates, recognised, settled
 from pipeline.formats.elements import Row, Unreadable, shown
 from pipeline.formats.files import rows
-from pipeline.formats.plain import COLUMNS, Plain, stretches
+from pipeline.formats.oasst_messages import grown
+from pipeline.formats.plain import Plain, stretches
 from pipeline.formats.shape import Bad, Fields, Format, wrong_type
 
 PATIENCE = 1_000
@@ -27,7 +29,9 @@ class Example(NamedTuple):
 def format_named(name: str) -> Format:
     """The format of that name; UsageError that lists the names otherwise."""
     if name not in FORMATS:
-        raise UsageError(f"there is no format '{name}'", f"formats: {', '.join(FORMATS)}")
+        close = difflib.get_close_matches(name, FORMATS, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UsageError(f"there is no format '{name}'", hint + "seedmill formats lists them all")
     return FORMATS[name]
 
 
@@ -43,8 +47,7 @@ def examples(path: Path, format: Format | None = None) -> Iterator[Example | Unr
 
 def blocks(path: Path, format: Format | None = None) -> Iterator[Example | Unreadable | Plain]:
     """The same as `examples`, but rows of plain Alpaca come many at a time, as columns."""
-    alpaca = FORMATS["alpaca"]
-    if (format or recognised(dict.fromkeys(COLUMNS, ""))) is not alpaca:
+    if format is not None and format.name != "alpaca":
         yield from examples(path, format)
     else:
         yield from _examples(path, format, stretches(path, lambda value: _is_row(value, format)))
@@ -53,13 +56,13 @@ def blocks(path: Path, format: Format | None = None) -> Iterator[Example | Unrea
 def _examples(
     path: Path, format: Format | None, found: Iterator[Row | Unreadable | Plain]
 ) -> Iterator[Example | Unreadable | Plain]:
-    by_keys: dict[tuple[str, ...], Format | None] = {}
-    seen = unknown = 0
+    by_keys: dict[tuple[str, ...], tuple[Format, ...]] = {}
+    seen = unknown = known = 0
     first_unknown = ""
-    for row in found:
+    for row in grown(found) if format is None or format.name == "oasst" else found:
         seen += 1
         if isinstance(row, Plain):
-            by_keys[COLUMNS] = FORMATS["alpaca"]
+            known = 1
             yield row
             continue
         if isinstance(row, Unreadable):
@@ -68,19 +71,20 @@ def _examples(
         if not isinstance(row.value, dict):
             yield _unreadable(row, wrong_type("a row", "an object", row.value))
             continue
-        known = format or _by_keys(row.value, by_keys)
-        if known is not None:
-            yield _read(row, known)
+        told = format or _by_keys(row.value, by_keys)
+        if told is not None:
+            known = 1
+            yield _read(row, told)
             continue
         unknown += 1
         first_unknown = first_unknown or _keys(row.value)
-        if unknown == PATIENCE and not any(by_keys.values()):
+        if unknown == PATIENCE and not known:
             break
         yield _unreadable(row, Bad("unknown-shape", f"no known format has the keys {_keys(row.value)}"))
     if not seen:
         raise DataError(f"{path}: holds no rows", "check that it was written to its end")
-    if unknown and not any(by_keys.values()):
-        hint = f"formats: {', '.join(FORMATS)}; if it is one of them, set 'format:' of the read entry"
+    if unknown and not known:
+        hint = "seedmill formats lists those that are read; if it is one of them, say so by 'format:' or --format"
         raise DataError(f"{path}: its rows are of no known format; the first has the keys {first_unknown}", hint)
 
 
@@ -91,11 +95,11 @@ def _is_row(value: Mapping[str, Any], format: Format | None) -> bool:
     return (format is not None and format.recognise(value)) or recognised(value) is not None
 
 
-def _by_keys(value: dict[str, Any], known: dict[tuple[str, ...], Format | None]) -> Format | None:
+def _by_keys(value: dict[str, Any], known: dict[tuple[str, ...], tuple[Format, ...]]) -> Format | None:
     keys = tuple(value)
     if keys not in known:
-        known[keys] = recognised(value)
-    return known[keys]
+        known[keys] = candidates(value)
+    return settled(known[keys], value)
 
 
 def _keys(value: dict[str, Any]) -> str:

@@ -109,6 +109,7 @@ def losses(record: Record) -> list[str]:
 
 FORMAT = Format(
     name="records",
+    about="our own records, as a run's parquet files hold them",
     recognise=recognise,
     read=read,
     write=write,

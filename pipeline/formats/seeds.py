@@ -100,6 +100,7 @@ def losses(record: Record) -> list[str]:
 
 FORMAT = Format(
     name="seeds",
+    about="Self-Instruct's seed tasks",
     recognise=recognise,
     read=read,
     write=write,

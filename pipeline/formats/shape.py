@@ -50,6 +50,7 @@ class Format:
     """One dataset format, as functions of one row or record.
 
     Attributes:
+        about: what it is, in some words, for the list of formats.
         recognise: whether a row looks like this format, judged by its keys alone.
         read: a parsed row's records (most formats: exactly one); raises Bad.
         write: a record as a row of the format's own columns.
@@ -57,18 +58,28 @@ class Format:
         losses: what of a record's content `write` leaves behind or flattens, as slugs.
         schema: JSON Schema of what `write` gives. Only keywords whose verdict depends on the types in a row and on the
             values of its role columns, see `pipeline.export.check`.
+        marks: whether a row whose keys fit carries the format's marks in its values; None when the keys are enough.
         turns: the column whose items are, one to one, the record's messages; None when there is none.
+        find: the object in a written row that holds what `extra` keeps of one turn, by the two parts of its place, for
+            a format whose turns stand elsewhere than in a list of a column.
+        envelope: what stands in the object around the rows' list `instances` in a JSON file; None for a bare array.
+        keeps: slugs of provenance that `write` keeps (see `pipeline.formats.extras`).
         provenance: whether `write` keeps scores, tags and provenance too.
     """
 
     name: str
+    about: str
     recognise: Callable[[Mapping[str, Any]], bool]
     read: Callable[[dict[str, Any]], list[Fields]]
     write: Callable[[Record], dict[str, Any]]
     refuses: Callable[[Record], str | None]
     losses: Callable[[Record], list[str]]
     schema: Mapping[str, Any]
+    marks: Callable[[Mapping[str, Any]], bool] | None = None
     turns: str | None = None
+    find: Callable[[Mapping[str, Any], str, str], Any] | None = None
+    envelope: Mapping[str, str] | None = None
+    keeps: tuple[str, ...] = ()
     provenance: bool = False
 
 

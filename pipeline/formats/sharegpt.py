@@ -105,6 +105,7 @@ def losses(record: Record) -> list[str]:
 
 FORMAT = Format(
     name="sharegpt",
+    about="ShareGPT's conversations (FastChat, LLaMA-Factory, Axolotl, BELLE 3.5M)",
     recognise=recognise,
     read=read,
     write=write,

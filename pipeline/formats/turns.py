@@ -14,12 +14,19 @@ ROLES = {
     "developer": "system",
     "user": "user",
     "human": "user",
+    "prompter": "user",
+    "input": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bing": "assistant",
     "bard": "assistant",
+    "claude": "assistant",
     "model": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
+    "output": "assistant",
     "function_call": "assistant",
     "tool_call": "assistant",
     "observation": "tool",
@@ -27,7 +34,7 @@ ROLES = {
     "function": "tool",
     "tool_response": "tool",
 }
-"""Role names that ShareGPT, FastChat, LLaMA-Factory, Swift and OpenAI files use (case ignored) -> ours."""
+"""Role names that ShareGPT, FastChat, LLaMA-Factory, Swift, Unsloth and OpenAI files use (case ignored) -> ours."""
 
 CALL_ROLES = ("function_call", "tool_call")
 """Turns whose text is itself the JSON of a tool call."""

@@ -1,11 +1,10 @@
-"""Rows to a file: a JSON array or JSON Lines, plain or gzipped, or parquet; told by the file's name, written whole."""
+"""Rows to a file: JSON, JSON Lines or a table, plain or compressed, or parquet; told by its name, written whole."""
 
-import gzip
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -13,20 +12,29 @@ import pyarrow.parquet as pq
 
 from pipeline.bulk.json_rows import Member, written
 from pipeline.errors import DataError, UsageError
+from pipeline.formats.compression import SUFFIXES, text_file
 from pipeline.formats.json_text import dumps_spaced
 from pipeline.formats.plain import COLUMNS, Plain
+from pipeline.formats.tables import delimiter_of, write_table
 
-Container = Literal["array", "lines", "parquet"]
+Container = Literal["array", "lines", "table", "parquet"]
 
-_CONTAINERS: dict[str, Container] = {".json": "array", ".jsonl": "lines", ".ndjson": "lines", ".parquet": "parquet"}
+_CONTAINERS: dict[str, Container] = {
+    ".json": "array",
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+    ".csv": "table",
+    ".tsv": "table",
+    ".parquet": "parquet",
+}
 
 
 def container_of(path: Path) -> Container:
     """What a file of this name holds; UsageError for a name that says nothing we write."""
     suffixes = path.suffixes
-    last = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else path.suffix
-    container = _CONTAINERS.get(last.lower())
-    if container is None or (container == "parquet" and path.suffix == ".gz"):
+    packed = len(suffixes) > 1 and suffixes[-1] in SUFFIXES
+    container = _CONTAINERS.get((suffixes[-2] if packed else path.suffix).lower())
+    if container is None or (container == "parquet" and packed):
         raise UsageError(f"{path}: its name does not tell what kind of file it shall be", f"end it in {_ENDINGS}")
     return container
 
@@ -34,15 +42,21 @@ def container_of(path: Path) -> Container:
 _ONE_CHUNK = 1 << 30
 """Texts of fewer bytes fit into one column whose ends are 32-bit numbers."""
 
-_ENDINGS = ".json, .jsonl, .json.gz, .jsonl.gz or .parquet"
+_ENDINGS = ".json, .jsonl, .csv or .tsv (each also with .gz or .zst after it), or .parquet"
 
 
 class JsonRows:
-    """Writes rows one a line, between brackets and with commas when it is an array; call `close` at the end."""
+    """Writes rows one a line, between brackets and with commas when it is an array; call `close` at the end.
 
-    def __init__(self, file: TextIO, container: Container) -> None:
+    `envelope` is what stands in the object around an array's rows, which are then its `instances`.
+    """
+
+    def __init__(self, file: io.TextIOWrapper, container: Container, envelope: Mapping[str, str] | None = None) -> None:
         self._file, self._array = file, container == "array"
+        self._around = self._array and envelope is not None
         self.rows = 0
+        if self._around:
+            file.write(dumps_spaced(envelope)[:-1] + ', "instances": ')
         if self._array:
             file.write("[")
 
@@ -59,9 +73,9 @@ class JsonRows:
         members = [Member(rows[name], head) for name, head in zip(COLUMNS, heads, strict=True)]
         text, _ = written(members, b"}" if self._array else b"}\n")
         text = text[self._array and not self.rows :]
-        if isinstance(self._file.buffer, io.BufferedWriter):
+        if isinstance(getattr(self._file.buffer, "raw", None), io.FileIO):
             self._file.flush()
-            self._file.buffer.write(text)
+            self._file.buffer.write(bytes(text))
         else:  # A flush would show in what a compressor writes.
             self._file.write(str(text, "utf-8"))
         self.rows += rows.height
@@ -69,28 +83,16 @@ class JsonRows:
     def close(self) -> None:
         """Write what must follow the last row."""
         if self._array:
-            self._file.write("\n]\n" if self.rows else "]\n")
+            self._file.write(("\n]" if self.rows else "]") + ("}\n" if self._around else "\n"))
 
 
-@contextmanager
-def _text_file(path: Path, name: str) -> Iterator[TextIO]:
-    """A UTF-8 file to write to, gzipped when `name` says so; the same text gives the same bytes."""
-    with path.open("wb") as raw:
-        if not name.endswith(".gz"):
-            with io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as file:
-                yield file
-            return
-        with (
-            gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
-            io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
-        ):
-            yield file
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any] | Plain]) -> int:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any] | Plain], envelope: Mapping[str, str] | None = None) -> int:
     """Write the rows and return how many there were; an older file stays until the new one is whole.
 
-    Parquet needs all rows in memory, and one type a column.
+    Parquet and tables need all rows in memory, and parquet one type a column.
+
+    Args:
+        envelope: what a JSON file has around the array of its rows, see `pipeline.formats.shape.Format`.
 
     Raises:
         UsageError: the file's name does not tell its kind, or it cannot be written there.
@@ -102,9 +104,12 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any] | Plain]) -> int:
         with _removed_on_error(temporary):
             if container == "parquet":
                 count = _write_parquet(temporary, path, list(rows))
+            elif container == "table":
+                with text_file(temporary, path.name) as file:
+                    count = write_table(file, _one_by_one(rows), delimiter_of(path) or ",")
             else:
-                with _text_file(temporary, path.name) as file:
-                    sheet = JsonRows(file, container)
+                with text_file(temporary, path.name) as file:
+                    sheet = JsonRows(file, container, envelope)
                     for row in rows:
                         if isinstance(row, Plain):
                             sheet.add_plain(row.rows)
@@ -129,6 +134,11 @@ def _removed_on_error(temporary: Path) -> Iterator[None]:
         raise
 
 
+def _one_by_one(rows: Iterable[Mapping[str, Any] | Plain]) -> Iterator[Mapping[str, Any]]:
+    for item in rows:
+        yield from item.rows.iter_rows(named=True) if isinstance(item, Plain) else (item,)
+
+
 def _write_parquet(temporary: Path, path: Path, given: list[Mapping[str, Any] | Plain]) -> int:
     if given and all(isinstance(item, Plain) for item in given):
         whole = pl.concat([item.rows for item in given if isinstance(item, Plain)])
@@ -137,7 +147,7 @@ def _write_parquet(temporary: Path, path: Path, given: list[Mapping[str, Any] | 
             strings = pa.schema([(name, pa.string()) for name in COLUMNS])
             pq.write_table(table.cast(strings).combine_chunks(), temporary, compression="zstd")
             return whole.height
-    rows = [row for item in given for row in (item.rows.iter_rows(named=True) if isinstance(item, Plain) else (item,))]
+    rows = list(_one_by_one(given))
     try:
         names = list(dict.fromkeys(key for row in rows for key in row))
         table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})

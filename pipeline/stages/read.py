@@ -28,9 +28,10 @@ class Read:
     """Files to records; a row that cannot be read is a drop with file, line and raw text.
 
     Attributes:
-        seeds: files (or globs) of seed tasks; exactly one of `seeds` and `data` is given.
-        data: files (or globs) of a dataset.
-        format: what their rows are; `auto` tells it from each row's keys.
+        seeds: files, globs or addresses (`s3://`, `hf://datasets/`) of seed tasks; exactly one of `seeds` and `data` is
+            given.
+        data: files, globs or addresses of a dataset.
+        format: what their rows are (`seedmill formats`); `auto` tells it from each row.
         language: BCP 47 tag of every record, when it is known.
         license: licence of every record, such as cc-by-4.0.
         source: where the records come from; the file's name when not given.
