@@ -35,6 +35,7 @@ from pipeline.similar.tokens import SINGLE, characters, kind
 from pipeline.stage import Outcome
 from pipeline.stages.decontaminate import Decontaminate
 from tests.doubles import kept_ids, lend, reasons, stream_of
+from tests.runs import ROOT
 
 QUESTION = (
     "A farmer has twelve crates with nine melons in each of them. On Monday he sells a third of all his melons and on "
@@ -379,9 +380,10 @@ def test_spans_are_those_of_the_tokens(text: str) -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("REAL_DATA"), reason="REAL_DATA is not set")
-def test_real_questions_planted_into_real_rows(tmp_path: Path) -> None:
+def test_real_questions_planted_into_real_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty questions of four benchmarks among 10,000 rows of Alpaca; benchmarks/decontamination.py has all of it."""
-    from benchmarks.decontamination import BENCHMARKS, dressed, edited, frame, hits, planted, verbatim
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from decontamination import BENCHMARKS, dressed, edited, frame, hits, planted, verbatim
 
     real = Path(os.environ["REAL_DATA"])
     rows = json.loads((real / "alpaca_data.json").read_text(encoding="utf-8"))[:10_000]

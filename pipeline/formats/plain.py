@@ -176,8 +176,7 @@ def _parquet(path: Path, is_row: IsRow) -> Iterator[Row | Unreadable | Plain]:
     plain: list[Any] = []
     with file:
         try:
-            for batch in file.iter_batches(batch_size=PARQUET_BATCH):
-                is_plain = _is_plain(batch)
+            for batch, is_plain in _divided(file.iter_batches(batch_size=PARQUET_BATCH)):
                 if is_plain:
                     plain.append(batch)
                     number += batch.num_rows
@@ -211,10 +210,22 @@ def _is_plain(batch: Any) -> bool:
             column.validate(full=True)
     except pa.ArrowInvalid:
         return False
-    return len(columns) == len(COLUMNS) and not _is_packed(batch)
+    return len(columns) == len(COLUMNS)
 
 
-def _is_packed(batch: Any) -> bool:
-    texts = pl.DataFrame(pa.Table.from_batches([batch]))
-    heads = [pl.col(name).str.starts_with(head) for name, some in PACKED.items() for head in some]
-    return bool(texts.select(pl.any_horizontal(heads).any()).item())
+def _divided(batches: Iterator[Any]) -> Iterator[tuple[Any, bool]]:
+    """The batches, cut before and after each row that another format may claim, and whether they are plain."""
+    for batch in batches:
+        if not _is_plain(batch):
+            yield batch, False
+            continue
+        texts = pl.DataFrame(pa.Table.from_batches([batch]))
+        heads = [pl.col(name).str.starts_with(head) for name, some in PACKED.items() for head in some]
+        start = 0
+        for packed in texts.select(pl.any_horizontal(heads).arg_true()).to_series():
+            if packed > start:
+                yield batch.slice(start, packed - start), True
+            yield batch.slice(packed, 1), False
+            start = packed + 1
+        if start < batch.num_rows:
+            yield batch.slice(start), True
