@@ -26,6 +26,7 @@ STAGES_MAY_IMPORT = (
     "llm",
     "formats",
     "errors",
+    "licenses",
     "prompt",
     "answer_request",
     "spans",

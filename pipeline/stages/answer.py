@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request
 from pipeline.errors import UsageError
+from pipeline.licenses import derived
 from pipeline.llm.flow import Flow
 from pipeline.llm.request import Profile
 from pipeline.prompt import Prompt, load_prompt
@@ -137,5 +138,6 @@ def with_answer(record: Record, answer: Answered) -> Record:
         messages=(*record.messages[: len(record.messages) - len(old)], answer.message),
         scores={} if any(m.content.strip() for m in old) else record.scores,
         model=answer.model or record.model,
+        license=derived([record.license], answer.model or record.model),
         calls=(*record.calls, *answer.calls),
     )

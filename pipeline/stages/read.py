@@ -13,10 +13,12 @@ from pipeline.errors import UsageError
 from pipeline.formats import FORMATS
 from pipeline.formats.columns import frame_of, frame_of_plain
 from pipeline.formats.elements import Unreadable, shown
+from pipeline.formats.extras import own_license
 from pipeline.formats.files import expand
 from pipeline.formats.plain import Plain
 from pipeline.formats.reading import blocks, format_named
 from pipeline.formats.shape import Fields
+from pipeline.licenses import combined, of_source
 from pipeline.record import Drop, Record, digest, source_id, to_drop_frame
 from pipeline.stage import Outcome, Stream, Tools
 
@@ -32,7 +34,8 @@ class Read:
         data: files (or globs) of a dataset.
         format: what their rows are; `auto` tells it from each row's keys.
         language: BCP 47 tag of every record, when it is known.
-        license: licence of every record, such as cc-by-4.0.
+        license: licence of every record, such as cc-by-4.0; what a row says of its own licence holds beside it. Where
+            neither is there, that of a known dataset (`pipeline/licenses.yaml`).
         source: where the records come from; the file's name when not given.
         limit: read no more than this many records, the first ones.
     """
@@ -113,8 +116,14 @@ class Read:
             "source": self.source or fields.get("source") or shown(path.name),
             "method": fields.get("method") or ("seed" if self.seeds else "read"),
             "language": self.language or fields.get("language"),
-            "license": self.license or fields.get("license"),
+            "license": self._license(fields, path),
         }
+
+    def _license(self, fields: Fields, path: Path) -> str | None:
+        own = fields.get("license") or own_license(fields.get("extra"))
+        if self.license or own:
+            return combined([text for text in (self.license, own) if text])
+        return of_source(self.source or fields.get("source")) or of_source(path.name)
 
     def _drop(self, path: Path, position: int, item: Unreadable) -> Drop:
         detail = {"file": shown(path.name), "line": item.line, "error": item.error, "raw": item.raw}

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request
 from pipeline.errors import UsageError
+from pipeline.licenses import derived
 from pipeline.llm.flow import Flow
 from pipeline.llm.request import Profile
 from pipeline.prompt import load_prompt
@@ -119,7 +120,9 @@ class Translate:
                 drop = Drop(record=child, reason=result.reason, detail=result.detail)
                 return self._fate(record, child, drop, notes)
             texts |= result.texts
-            child = replace(child, model=result.model or child.model)
+            child = replace(
+                child, model=result.model or child.model, license=derived([child.license], result.model or child.model)
+            )
         child, lost = with_texts(child, texts), None
         if anew:
             child, lost = yield from self._answer(child, answering, tools)
