@@ -58,7 +58,8 @@ def rows(found: Sequence[Step]) -> Iterable[tuple[str, str, str, str, str]]:
 
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(((k, v) for k, v in counts.items() if v), key=lambda item: (-item[1], item[0]))
+    # A note may also be a table of its own, which the dataset card shows.
+    return sorted(((k, v) for k, v in counts.items() if isinstance(v, int) and v), key=lambda item: (-item[1], item[0]))
 
 
 HEADER = ("entry", "in", "made", "kept", "what happened")
