@@ -8,24 +8,56 @@ from typing import Any
 def publish(arguments: argparse.Namespace) -> int:
     """`seedmill publish RUN [--repo USER/NAME] [--dry-run]`."""
     from pipeline.errors import UsageError
-    from pipeline.hub import publish_folder
+    from pipeline.hub_release import Wishes, publish_folder
     from pipeline.run import read_run
-    from pipeline.store import read_manifest
 
-    folder = arguments.outputs / arguments.run
-    facts = read_run(folder)
-    if read_manifest(folder / "export") is None:
-        raise UsageError(
-            f"run '{arguments.run}' has no export", f"make it first: seedmill run {facts['recipe']} --to export"
-        )
+    facts = read_run(arguments.outputs / arguments.run)
     settings: dict[str, Any] = facts.get("publish") or {}
     repo = arguments.repo or settings.get("repo")
     if repo is None:
         raise UsageError("no repository to publish to", "name it with --repo USER/NAME or 'publish: {repo: ...}'")
-    private = not arguments.public and settings.get("private", True)
-    result = publish_folder(folder / "export", repo, private=private, dry_run=arguments.dry_run)
+    _require_met(_exported(arguments, facts), allowed=arguments.allow_failed)
+    wishes = Wishes(
+        private=not arguments.public and settings.get("private", True),
+        dry_run=arguments.dry_run,
+        pull_request=arguments.pr,
+        tag=arguments.tag,
+        allow_secrets=arguments.allow_secrets,
+        allow_personal=arguments.allow_personal,
+    )
+    result = publish_folder(arguments.outputs / arguments.run / "export", repo, wishes)
     print(json.dumps(result.as_json(), indent=1) if arguments.json else result.sentence())
     return 0
+
+
+def _exported(arguments: argparse.Namespace, facts: dict[str, Any]) -> dict[str, Any]:
+    """What is to be published: the export that is there, or one of the licences wished for."""
+    from pipeline.errors import UsageError
+    from pipeline.export.files import export_run
+    from pipeline.store import read_manifest
+
+    folder = arguments.outputs / arguments.run
+    if arguments.only_licenses:
+        settings = (facts.get("export") or {}) | {"only_licenses": arguments.only_licenses}
+        return export_run(folder, settings, facts.get("expect"))
+    manifest = read_manifest(folder / "export")
+    if manifest is None:
+        raise UsageError(
+            f"run '{arguments.run}' has no export", f"make it first: seedmill run {facts['recipe']} --to export"
+        )
+    summary: dict[str, Any] = manifest["summary"]
+    return summary
+
+
+def _require_met(exported: dict[str, Any], *, allowed: bool) -> None:
+    from pipeline.errors import DataError
+    from pipeline.expect import Verdict
+
+    failed = [Verdict(**verdict) for verdict in exported.get("expectations", ()) if not verdict["met"]]
+    if failed and not allowed:
+        told = "; ".join(verdict.sentence() for verdict in failed)
+        hint = "mend the rows or the recipe's 'expect:', or publish with --allow-failed"
+        raise DataError(f"nothing was uploaded, since expectations failed: {told}", hint)
 
 
 def submit(arguments: argparse.Namespace) -> int:
