@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read at the import below, as in pipeline/hub.py
 
@@ -30,6 +30,8 @@ from pipeline.release import (
     local_files,
     next_version,
 )
+
+T = TypeVar("T")
 
 TRIES = 5
 
@@ -136,10 +138,19 @@ def _rehearse(target: Target, files: Mapping[str, Path], wishes: Wishes) -> Publ
 
 
 def _publish(target: Target, files: Mapping[str, Path], wishes: Wishes, sleep: Callable[[float], None]) -> Published:
-    """Look, compare, commit. Every try looks again, so a commit whose reply was lost is not made twice."""
+    """Commit, then tag. Every try looks again, so what was done although its reply was lost is not done twice."""
+    plan, published = _tried(lambda: _attempt(target, files, wishes), target, sleep)
+    commit = published.commit or (plan.seen.head if plan.seen is not None else None)
+    if plan.tag is not None and commit is not None:
+        name = plan.tag
+        _tried(lambda: _make_tag(target, name, commit), target, sleep)
+    return published
+
+
+def _tried(function: Callable[[], T], target: Target, sleep: Callable[[float], None]) -> T:
     for attempt in range(TRIES):
         try:
-            return _attempt(target, files, wishes)
+            return function()
         except FAILURES as error:
             if attempt == TRIES - 1 or not worth_another_try(error):
                 raise sentence(error, target.call) from None
@@ -147,7 +158,12 @@ def _publish(target: Target, files: Mapping[str, Path], wishes: Wishes, sleep: C
     raise AssertionError("the last try returns or raises")
 
 
-def _attempt(target: Target, files: Mapping[str, Path], wishes: Wishes) -> Published:
+def _make_tag(target: Target, name: str, commit: str) -> None:
+    if tags(target).get(name) != commit:
+        target.api.create_tag(target.repo, tag=name, revision=commit, repo_type="dataset")
+
+
+def _attempt(target: Target, files: Mapping[str, Path], wishes: Wishes) -> tuple[_Plan, Published]:
     plan = _plan(target, files, wishes)
     if plan.seen is None:
         target.api.create_repo(target.repo, repo_type="dataset", private=target.private, exist_ok=True)
@@ -158,9 +174,7 @@ def _attempt(target: Target, files: Mapping[str, Path], wishes: Wishes) -> Publi
     commit, request, notes = None, plan.request, tuple[str, ...]()
     if not plan.difference.empty:
         commit, request, notes = _commit(target, files, plan, plan.seen.head, pull_request=wishes.pull_request)
-    if plan.tag is not None:
-        target.api.create_tag(target.repo, tag=plan.tag, revision=commit or plan.seen.head, repo_type="dataset")
-    return Published(
+    return plan, Published(
         repo=target.repo,
         url=target.url,
         hub="there",

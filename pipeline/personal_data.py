@@ -111,7 +111,7 @@ def _joined(frame: pl.DataFrame) -> pl.Expr:
 def _of_rows(path: Path) -> Texts:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-        rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
+        rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
     except ValueError:
         rows = [text]  # no rows then, but still text that would be published
     said = ["\n".join(_strings(row)) for row in (rows if isinstance(rows, list) else [rows])]

@@ -119,7 +119,7 @@ def test_the_first_release_is_one_commit_in_a_new_private_dataset(hub: LocalHub,
 
 def test_what_was_published_reads_back_byte_for_byte(hub: LocalHub, tmp_path: Path) -> None:
     folder = write(tmp_path / "export", release() | {"data/empty.parquet": b""})
-    publish(folder, allow_secrets=True)
+    publish(folder, allow_secrets=True, allow_personal=True)
     for name, data in released(folder).items():
         found = huggingface_hub.hf_hub_download(
             REPO, name, repo_type="dataset", endpoint=hub.url, token=TOKEN, cache_dir=tmp_path / "cache"
@@ -534,9 +534,9 @@ def test_a_broken_parquet_file_is_a_sentence(hub: LocalHub, tmp_path: Path) -> N
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from pipeline.hub import publish_folder
+from pipeline.hub_release import Wishes, publish_folder
 for dry_run in (True, False, False):
-    done = publish_folder(Path(sys.argv[1]), "alice/tasks", private=True, dry_run=dry_run)
+    done = publish_folder(Path(sys.argv[1]), "alice/tasks", Wishes(dry_run=dry_run))
     print(done.sentence(), json.dumps(done.as_json()), repr(done))
 """
 
