@@ -97,6 +97,12 @@ def of_source(source: str | None) -> str | None:
     return None if entry is None else combined([entry["license"]])
 
 
+def dataset_named(source: str | None) -> str | None:
+    """The id on the Hub of a known dataset, named by it or by a file name that only it has."""
+    entry = _sources().get((source or "").lower())
+    return None if entry is None else str(entry["ids"][0])
+
+
 def conditions(part: str) -> frozenset[str]:
     """What a licence asks for; one that nothing is known of asks for something of its own."""
     return frozenset(known()[part]["conditions"]) if part in known() else frozenset((f"terms of {part}",))

@@ -86,7 +86,7 @@ def _what(card: Card) -> str:
     )
     lines = [f"{survey.rows:,} {_KINDS[survey.kind]}, made with {TOOL}. Languages: {languages or 'none'}.", ""]
     rows = [(name, f"{facts['rows']:,}", _purpose(facts)) for name, facts in card.files.items()]
-    lines.append(table(("file", "rows", "for"), rows))
+    lines.append(table(("file", "rows", "for"), rows, "lrl"))
     if len(card.splits) > 1:
         lines += ["", _SPLIT_NOTE]
     lines += [f"- {plain(note)}" for note in card.notes]
@@ -147,7 +147,7 @@ def _expected(card: Card) -> str:
     if not card.verdicts:
         return ""
     rows = [(code(v.what), plain(v.asked), plain(v.found), "yes" if v.met else "**no**") for v in card.verdicts]
-    return "## Expectations\n\n" + table(("expectation", "asked for", "found", "met"), rows, left=4)
+    return "## Expectations\n\n" + table(("expectation", "asked for", "found", "met"), rows, "llll")
 
 
 def _limits(card: Card) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.export.licensing import license_fields
 from pipeline.export.markdown import one_line
 from pipeline.export.survey import Survey
+from pipeline.licenses import dataset_named
 
 TOOL = "seedmill"
 
@@ -55,7 +56,9 @@ def front_matter(
     front["pretty_name"] = one_line(title)
     if is_made(survey):
         front |= {"annotations_creators": ["machine-generated"], "language_creators": ["machine-generated"]}
-        front["source_datasets"] = ["original"]
+    extended = sorted({f"extended|{id}" for source in survey.counts["source"] if (id := dataset_named(source))})
+    if extended or is_made(survey):
+        front["source_datasets"] = [*extended, *(["original"] if is_made(survey) else [])]
     front["size_categories"] = [size_category(survey.rows)]
     front["task_categories"] = ["text-generation"]
     front["tags"] = [*(["synthetic"] if is_made(survey) else []), "instruction-tuning", TOOL]

@@ -94,7 +94,7 @@ def license_table(survey: Survey) -> str:
         sources = ", ".join(plain(source) for source, _ in origin.sources.most_common(_SHOWN))
         more = " and others" if len(origin.sources) > _SHOWN else ""
         rows.append((plain(name or "not known"), f"{origin.rows:,}", sources + more))
-    return table(("licence", "rows", "sources"), rows).replace("|---|---:|---:|", "|---|---:|---|")
+    return table(("licence", "rows", "sources"), rows, "lrl")
 
 
 def _explained(survey: Survey) -> list[str]:

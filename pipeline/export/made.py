@@ -36,7 +36,7 @@ class Made:
         lines = ["## How it was made"]
         rows = [(plain(e["name"]), plain(e["stage"]), _models(e)) for e in self.facts.get("entries", ())]
         if rows:
-            lines += ["", table(("entry", "stage", "models"), rows, left=3)]
+            lines += ["", table(("entry", "stage", "models"), rows, "lll")]
         for title, column in (("Sources", "source"), ("Models that wrote", "model"), ("Prompts", "prompt")):
             counts = self.survey.counts[column]
             found = [(name, count) for name, count in sorted(counts.items(), key=lambda i: (-i[1], i[0] or "")) if name]
@@ -55,7 +55,7 @@ class Made:
         if not steps:
             return ""
         picture = "\n\n![Rows after each entry](plots/funnel.png)" if "plots/funnel.png" in self.pictures else ""
-        return f"## What was kept and dropped\n\n{funnel.as_markdown(steps)}{picture}"
+        return f"## What was kept and dropped\n\n{funnel.as_markdown(steps, plain)}{picture}"
 
     def tables(self) -> str:
         """Of stages that compare rows with others: their settings, and what they dropped and noted."""

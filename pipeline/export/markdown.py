@@ -17,9 +17,10 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
 def plain(text: str) -> str:
     """The text as it is read, whatever markdown, HTML or mathematics is in it."""
     text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A full stop or colon matters only where it makes a list or a bare address.
-    text = re.sub(r"^(\d+)([.)])", r"\1\\\2", text).replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
-    return _SPECIAL.sub(r"\\\1", text)
+    text = _SPECIAL.sub(r"\\\1", text)
+    # A full stop, a bracket or a slash matters only where it makes a list or a bare address.
+    text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
+    return text.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
 
 
 def code(text: str) -> str:
@@ -35,7 +36,7 @@ def block(text: str, language: str) -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A table of cells that are markdown already; the first `left` columns to the left, the others to the right."""
-    rule = ["---" if i < left else "---:" for i in range(len(header))]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "l") -> str:
+    """A table of cells that are markdown already; `align` has a letter a column, l or r, r when it is too short."""
+    rule = ["---" if side == "l" else "---:" for side in align.ljust(len(header), "r")]
     return "\n".join(f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in (header, rule, *rows))
