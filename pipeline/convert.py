@@ -1,18 +1,19 @@
 """One dataset file to another format: `seedmill convert IN --to FORMAT -o OUT`."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from pipeline.errors import UsageError
 from pipeline.formats.elements import Unreadable
-from pipeline.formats.extras import whole_row
+from pipeline.formats.extras import own_license, whole_row
 from pipeline.formats.plain import Plain
 from pipeline.formats.reading import blocks, examples, format_named
 from pipeline.formats.shape import Fields, Format
 from pipeline.formats.writing import container_of, write_rows
+from pipeline.licenses import of_source, selected
 from pipeline.record import Record, source_id
 
 _LISTED = 10
@@ -82,11 +83,12 @@ class Conversion:
             yield f"  all of them, with the reason: {self.drops}" + (f" ({more:,} more)" if more else "")
 
 
-def convert(source: Path, to: str, output: Path, format: str = "auto") -> Conversion:
+def convert(source: Path, to: str, output: Path, format: str = "auto", only_licenses: Sequence[str] = ()) -> Conversion:
     """Write the rows of `source` to `output` in the format `to`; rows that cannot be go to `<output>.drops.jsonl`.
 
     Args:
         format: what the source's rows are; `auto` tells it from their keys.
+        only_licenses: write rows under these alone, as they or a known source's name tell; all rows when empty.
 
     Raises:
         UsageError: an unknown format, or an output name that does not tell its kind.
@@ -99,7 +101,7 @@ def convert(source: Path, to: str, output: Path, format: str = "auto") -> Conver
     done = Conversion(source=source, output=output, format=to)
     drops: list[dict[str, Any]] = []
     read_as = None if format == "auto" else format_named(format)
-    done.written = write_rows(output, _rows(source, read_as, target, done, drops))
+    done.written = write_rows(output, _rows(source, read_as, target, tuple(only_licenses), done, drops))
     place = output.with_name(output.name + ".drops.jsonl")
     place.unlink(missing_ok=True)
     if drops:
@@ -109,10 +111,15 @@ def convert(source: Path, to: str, output: Path, format: str = "auto") -> Conver
 
 
 def _rows(
-    source: Path, read_as: Format | None, target: Format, done: Conversion, drops: list[dict[str, Any]]
+    source: Path,
+    read_as: Format | None,
+    target: Format,
+    only: tuple[str, ...],
+    done: Conversion,
+    drops: list[dict[str, Any]],
 ) -> Iterator[dict[str, Any] | Plain]:
-    # Plain Alpaca rows to Alpaca: what `read` and `write` make of them is what they are.
-    for item in (blocks if target.name == "alpaca" else examples)(source, read_as):
+    # Plain Alpaca rows to Alpaca: what `read` and `write` make of them is what they are, their licence apart.
+    for item in (blocks if target.name == "alpaca" and not only else examples)(source, read_as):
         if isinstance(item, Plain):
             yield item
             continue
@@ -121,6 +128,17 @@ def _rows(
             continue
         for fields in item.records:
             record = _record(source, fields)
+            license = record.license or own_license(record.extra) or of_source(source.name)
+            if only and not selected(license, only):
+                _drop(
+                    done,
+                    drops,
+                    item.line,
+                    "license-not-wanted",
+                    f"it is under {license or 'no known licence'}",
+                    item.raw,
+                )
+                continue
             refused = target.refuses(record)
             if refused is not None:
                 _drop(done, drops, item.line, refused, f"{target.name} cannot hold this row", item.raw)

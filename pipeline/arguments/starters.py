@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.arguments.kinds import positive
+from pipeline.arguments.kinds import names, positive
 from pipeline.arguments.options import Commands, new_command, with_budget, with_outputs
 
 
@@ -43,4 +43,7 @@ def add(commands: Commands) -> None:
     convert.add_argument("input", type=Path, metavar="IN")
     convert.add_argument("--to", required=True, metavar="FORMAT")
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    convert.add_argument(
+        "--only-licenses", type=names, metavar="NAMES", help="only rows under these, as in mit,apache-2.0"
+    )
     convert.add_argument("--json", action="store_true", help="print the counts as JSON")

@@ -33,7 +33,8 @@ def convert(arguments: argparse.Namespace) -> int:
     """`seedmill convert IN --to FORMAT -o OUT`."""
     from pipeline.convert import convert as convert_file
 
-    result = convert_file(arguments.input, arguments.to, arguments.output)
+    only = arguments.only_licenses or ()
+    result = convert_file(arguments.input, arguments.to, arguments.output, only_licenses=only)
     print(json.dumps(result.counts(), ensure_ascii=False, indent=1) if arguments.json else result.sentence())
     return 0
 

@@ -61,7 +61,7 @@ class Read:
 
     def run(self, stream: Stream, tools: Tools) -> Iterator[Outcome]:
         """Outcomes of about BLOCK_ROWS rows each; `stream` is empty."""
-        repeats = _Repeats()
+        repeats = Repeats()
         kept: list[Record] = []
         drops: list[Drop] = []
         done = told = 0
@@ -86,7 +86,7 @@ class Read:
             yield _outcome(kept, drops)
         tools.progress(done, done)
 
-    def _items(self, repeats: "_Repeats") -> Iterator[Record | Drop | pl.DataFrame]:
+    def _items(self, repeats: "Repeats") -> Iterator[Record | Drop | pl.DataFrame]:
         """Records and drops one by one, and frames of SCHEMA of plain rows."""
         format = None if self.format == "auto" else format_named(self.format)
         left = self.limit
@@ -107,7 +107,7 @@ class Read:
                 if left == 0:
                     return
 
-    def _record(self, path: Path, fields: Fields, repeats: "_Repeats") -> Record:
+    def _record(self, path: Path, fields: Fields, repeats: "Repeats") -> Record:
         return Record(id=repeats.id_of(fields), **(cast(Any, fields) | self._ours(path, fields)))
 
     def _ours(self, path: Path, fields: Fields) -> dict[str, str | None]:
@@ -136,7 +136,7 @@ class Read:
         return Drop(record=record, reason=item.reason, detail=detail | ({"field": item.field} if item.field else {}))
 
 
-class _Repeats:
+class Repeats:
     """Ids of records read so far, so that an exact repeat gets the next occurrence number."""
 
     def __init__(self) -> None:
@@ -145,6 +145,7 @@ class _Repeats:
         self._counts: Counter[bytes] = Counter()
 
     def id_of(self, fields: Fields) -> str:
+        """The id of the next record."""
         parts = (fields["messages"], fields.get("input"), fields.get("tools"))
         id = source_id(*parts)
         digest = bytes.fromhex(id)
