@@ -4,7 +4,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -17,7 +17,7 @@ from pipeline.hub import api_for, check_name, quiet, token_in_use
 from pipeline.hub_faults import FAILURES, TOKEN_HINT, Call, out_of_reach, sentence, wait_s, worth_another_try
 from pipeline.hub_repo import TITLE, Seen, Target, look, open_request, read_sums, released_before, tags, tree
 from pipeline.leaks import held_secrets, refuse_leaks
-from pipeline.personal_data import refuse_personal_data
+from pipeline.personal_data import personal_data
 from pipeline.release import (
     SUMS,
     Difference,
@@ -103,13 +103,18 @@ def publish_folder(
     check_sums(files)
     if not wishes.allow_secrets:
         refuse_leaks(files, held_secrets(token))
-    if not wishes.allow_personal:
-        refuse_personal_data(files)
+    personal = None if wishes.allow_personal else personal_data(files)
+    if personal is not None and not wishes.dry_run:
+        raise personal
     api = api_for(token)
     call = Call(what=f"dataset {repo}", endpoint=api.endpoint, token=token)
     target = Target(api=api, repo=repo, private=wishes.private, call=call)
     with quiet():
-        return _rehearse(target, files, wishes) if wishes.dry_run else _publish(target, files, wishes, sleep)
+        if not wishes.dry_run:
+            return _publish(target, files, wishes, sleep)
+        rehearsed = _rehearse(target, files, wishes)
+    why = () if personal is None else (f"publishing would stop: {personal.message}; {personal.hint}",)
+    return replace(rehearsed, notes=why)
 
 
 def _rehearse(target: Target, files: Mapping[str, Path], wishes: Wishes) -> Published:

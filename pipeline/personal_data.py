@@ -32,28 +32,33 @@ class Found:
     place: str
 
 
-def refuse_personal_data(files: Mapping[str, Path]) -> None:
-    """Refuse to release rows that hold what looks like personal data.
+def personal_data(files: Mapping[str, Path]) -> DataError | None:
+    """Look for personal data in the rows of a release.
 
     Args:
         files: path in the release -> file. The parquet files hold every row; the others are read when there are none.
 
+    Returns:
+        What to raise instead of publishing: counts by kind, the first place of each, and how to get rid of them; None
+        when there is nothing.
+
     Raises:
-        DataError: counts by kind, with the first place of each, and how to get rid of them.
+        DataError: a file named .parquet is none.
     """
     found: dict[str, Found] = {}
     for place, texts in _texts(files):
         for start, kind, rows in _held(texts):
             entry = found.setdefault(kind, Found(0, f"{place} row {start}"))
             entry.rows += rows
-    if found:
-        told = ", ".join(f"{kind} in {entry.rows:,} rows (first in {entry.place})" for kind, entry in found.items())
-        masks = ", ".join(f"mask-{kind}" for kind in found)
-        raise DataError(
-            f"nothing was uploaded, since rows hold what looks like personal data: {told}",
-            f"mask it (fixes: [{masks}] of a fix entry) or drop those rows (filter rule 'contact') and export again; "
-            "or publish with --allow-personal when you have looked and may",
-        )
+    if not found:
+        return None
+    told = ", ".join(f"{kind} in {entry.rows:,} rows (first in {entry.place})" for kind, entry in found.items())
+    masks = ", ".join(f"mask-{kind}" for kind in found)
+    return DataError(
+        f"nothing was uploaded, since rows hold what looks like personal data: {told}",
+        f"mask it (fixes: [{masks}] of a fix entry) or drop those rows (filter rule 'contact') and export again; "
+        "or publish with --allow-personal when you have looked and may",
+    )
 
 
 def _held(texts: "Texts") -> Iterator[tuple[int, str, int]]:

@@ -20,7 +20,7 @@ from pipeline.errors import DataError, SeedmillError, UsageError
 from pipeline.export.files import write_export
 from pipeline.export.settings import Settings
 from pipeline.hub_release import Wishes, publish_folder
-from pipeline.personal_data import refuse_personal_data
+from pipeline.personal_data import personal_data
 from pipeline.record import Message, Record
 from pipeline.release import Published, local_files, next_version
 from tests.doubles import stream_of
@@ -317,13 +317,15 @@ def test_personal_data_in_a_row_stops_the_release_unless_told(
     found = rows(5)
     found[3] = replace(found[3], messages=(found[3].messages[0], Message(role="assistant", content=PRIVATE[kind])))
     folder = export(tmp_path, found, formats=formats)
-    for dry_run in (True, False):
-        with pytest.raises(DataError, match=f"personal data: .*{kind} in 1 rows .first in .* row 4") as caught:
-            publish(folder, dry_run=dry_run)
+    with pytest.raises(DataError, match=f"personal data: .*{kind} in 1 rows .first in .* row 4") as caught:
+        publish(folder)
     assert PRIVATE[kind].split()[-1] not in str(caught.value)
     assert f"mask-{kind}" in str(caught.value.hint)
     assert "--allow-personal" in str(caught.value.hint)
     assert hub.asked == []
+    rehearsed = publish(folder, dry_run=True)
+    assert rehearsed.difference.added
+    assert f"note: publishing would stop: {caught.value.message}" in rehearsed.sentence()
     assert publish(folder, allow_personal=True).commit
 
 
@@ -334,7 +336,7 @@ def test_what_a_masked_or_plain_row_holds_passes(tmp_path: Path) -> None:
         for i, s in enumerate(said)
     ]
     for formats in (("parquet",), ("messages",)):
-        refuse_personal_data(local_files(export(tmp_path / formats[0], found, formats=formats)))
+        assert personal_data(local_files(export(tmp_path / formats[0], found, formats=formats))) is None
 
 
 def test_a_hub_that_stays_down_while_tagging_ends_in_a_sentence_and_a_rerun_tags(hub: LocalHub, tmp_path: Path) -> None:
