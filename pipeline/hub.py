@@ -46,7 +46,7 @@ def fetch_model(uri: str) -> Path:
         raise sentence(error, call) from None
 
 
-def fetch_dataset(repo: str, revision: str | None = None) -> Path:
+def fetch_repository(repo: str, revision: str | None = None) -> Path:
     """The data files of a dataset, downloaded into the user's Hugging Face cache unless they are there already.
 
     Args:

@@ -183,7 +183,11 @@ def test_notes_become_tables_whatever_their_shape(tmp_path: Path) -> None:
         "lists": [{"name": "a", "hits": 2}],
     }
     entry = {"name": "decontaminate", "stage": "decontaminate"}
-    entry |= {"manifest": manifest | {"notes": notes, "reasons": {"in-benchmark": 4}, "settings": {"ngram": 13}}}
+    tables = {"benchmark": {"vicuna": {"items": 80, "items_found": 2}, "mt": {"items": 80, "items_found": 0}}}
+    entry |= {
+        "manifest": manifest
+        | {"notes": notes, "tables": tables, "reasons": {"in-benchmark": 4}, "settings": {"ngram": 13}}
+    }
     text = export(tmp_path, rows(3), FACTS | {"entries": [entry]}).text
     assert "### decontaminate" in text
     assert "(ngram 13)" in text
@@ -195,6 +199,8 @@ def test_notes_become_tables_whatever_their_shape(tmp_path: Path) -> None:
     assert "| benchmarks | rows | share |" in text
     assert "| gsm8k | 3 | 0.25 |" in text
     assert "| 1 | a | 2 |" in text
+    assert "| benchmark | items | items found |" in text
+    assert "| vicuna | 80 | 2 |" in text
     assert "brown2020language" in text
 
 

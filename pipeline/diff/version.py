@@ -91,10 +91,10 @@ def load(name: str, outputs: Path) -> Version:
 def _records(name: str, outputs: Path, version: Version) -> Iterator[Record]:
     for prefix in _HUB:
         if name.startswith(prefix):
-            from pipeline.hub import fetch_dataset
+            from pipeline.hub import fetch_repository
 
             repo, _, revision = name.removeprefix(prefix).lstrip("/").partition("@")
-            return _of_files(_files(fetch_dataset(repo, revision or None), name), version)
+            return _of_files(_files(fetch_repository(repo, revision or None), name), version)
     path = Path(name)
     for folder in (path, outputs / name):
         if (folder / "run.json").is_file():

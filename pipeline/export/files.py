@@ -19,7 +19,7 @@ from pipeline.store import kept_hashes, read_manifest, replace_folder, sha256_of
 
 _MANIFEST = "manifest.json"
 _SUMS = "SHA256SUMS"
-_LASTING = ("in", "derived", "kept", "dropped", "reasons", "fixed", "notes")
+_LASTING = ("in", "derived", "kept", "dropped", "reasons", "fixed", "notes", "tables")
 """What of an entry's manifest enters the card; never a time, a path or a price."""
 
 

@@ -100,8 +100,9 @@ def _models(entry: Mapping[str, Any]) -> str:
 
 
 def _notes(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    notes: Mapping[str, Any] = (entry.get("manifest") or {}).get("notes") or {}
-    return notes
+    """What a stage notes: counts, and tables of its own."""
+    manifest = entry.get("manifest") or {}
+    return {**(manifest.get("notes") or {}), **(manifest.get("tables") or {})}
 
 
 def _nested(notes: Mapping[str, Any]) -> Iterator[str]:
