@@ -29,6 +29,7 @@ from pipeline.release import (
     listed_in,
     local_files,
     next_version,
+    would_stop,
 )
 
 T = TypeVar("T")
@@ -113,8 +114,7 @@ def publish_folder(
         if not wishes.dry_run:
             return _publish(target, files, wishes, sleep)
         rehearsed = _rehearse(target, files, wishes)
-    why = () if personal is None else (f"publishing would stop: {personal.message}; {personal.hint}",)
-    return replace(rehearsed, notes=why)
+    return rehearsed if personal is None else replace(rehearsed, notes=(would_stop(personal),))
 
 
 def _rehearse(target: Target, files: Mapping[str, Path], wishes: Wishes) -> Published:

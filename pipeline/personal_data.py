@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from filters.personal import KINDS, first
 from pipeline.errors import DataError
+from pipeline.release import NOTHING_SENT
 
 LOOKED_FOR = {name: kind for name, kind in KINDS.items() if name != "secret-key"}
 """Kinds of personal data; keys are for `pipeline.leaks`, which looks more closely."""
@@ -55,7 +56,7 @@ def personal_data(files: Mapping[str, Path]) -> DataError | None:
     told = ", ".join(f"{kind} in {entry.rows:,} rows (first in {entry.place})" for kind, entry in found.items())
     masks = ", ".join(f"mask-{kind}" for kind in found)
     return DataError(
-        f"nothing was uploaded, since rows hold what looks like personal data: {told}",
+        f"{NOTHING_SENT}rows hold what looks like personal data: {told}",
         f"mask it (fixes: [{masks}] of a fix entry) or drop those rows (filter rule 'contact') and export again; "
         "or publish with --allow-personal when you have looked and may",
     )

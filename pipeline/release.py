@@ -149,6 +149,14 @@ def local_files(folder: Path) -> dict[str, Path]:
     return files
 
 
+NOTHING_SENT = "nothing was uploaded, since "
+
+
+def would_stop(error: DataError) -> str:
+    """What a rehearsal says of something that would stop a release."""
+    return f"publishing would stop, since {error.message.removeprefix(NOTHING_SENT)}; {error.hint}"
+
+
 def check_sums(files: Mapping[str, Path]) -> None:
     """Refuse files that are not what SHA256SUMS says; a folder without it is taken as it is.
 

@@ -113,8 +113,9 @@ def recipe(folder: Path, text: str) -> Path:
 
 
 def test_a_failed_expectation_fails_the_run_and_is_shown_everywhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     path = recipe(tmp_path, RECIPE.replace("MIN", "2"))
     options = ["--outputs", str(tmp_path / "out"), "--run", "r"]
     assert main(["run", str(path), *options, "--quiet"]) == 1
@@ -124,8 +125,13 @@ def test_a_failed_expectation_fails_the_run_and_is_shown_everywhere(
     assert "1 of 2 expectations met" in shown
     assert "FAIL  rows: 1 found, at least 2 asked for" in shown
     assert "ok    licenses: no other found" in shown
-    assert main(["publish", "r", "--repo", "a/b", "--dry-run", "--outputs", str(tmp_path / "out")]) == 1
-    assert "rows: 1 found, at least 2 asked for" in capsys.readouterr().err
+    publish = ["publish", "r", "--repo", "a/b", "--outputs", str(tmp_path / "out")]
+    assert main(publish) == 1
+    assert "since expectations failed: rows: 1 found, at least 2 asked for" in capsys.readouterr().err
+    assert main([*publish, "--dry-run"]) == 0
+    assert "note: publishing would stop, since expectations failed: rows: 1 found" in capsys.readouterr().out
+    assert main([*publish, "--dry-run", "--allow-failed"]) == 0
+    assert "would stop" not in capsys.readouterr().out
     path.write_text(RECIPE.replace("MIN", "1"))
     assert main(["run", str(path), *options, "--quiet"]) == 0
 

@@ -85,3 +85,8 @@ def test_an_unknown_licence_is_said_to_be_unknown(tmp_path: Path) -> None:
     assert export(tmp_path, SILENT, title="x")[0]["license"] == "unknown"
     _, body = export(tmp_path, [*FREE, *SILENT], license="mit")
     assert "The publisher states mit for the whole; 2 rows name no licence of their own." in body
+
+
+def test_a_selection_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no row is under gpl-3\.0 alone: 3 under mit"):
+        export(tmp_path, FREE, only_licenses=("gpl-3.0",))

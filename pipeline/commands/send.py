@@ -2,13 +2,17 @@
 
 import argparse
 import json
+from dataclasses import replace
 from typing import Any
+
+from pipeline.errors import DataError
 
 
 def publish(arguments: argparse.Namespace) -> int:
     """`seedmill publish RUN [--repo USER/NAME] [--dry-run]`."""
     from pipeline.errors import UsageError
     from pipeline.hub_release import Wishes, publish_folder
+    from pipeline.release import would_stop
     from pipeline.run import read_run
 
     facts = read_run(arguments.outputs / arguments.run)
@@ -16,7 +20,10 @@ def publish(arguments: argparse.Namespace) -> int:
     repo = arguments.repo or settings.get("repo")
     if repo is None:
         raise UsageError("no repository to publish to", "name it with --repo USER/NAME or 'publish: {repo: ...}'")
-    _require_met(_exported(arguments, facts), allowed=arguments.allow_failed)
+    exported = _exported(arguments, facts)
+    failed = None if arguments.allow_failed else _failed(exported)
+    if failed is not None and not arguments.dry_run:
+        raise failed
     wishes = Wishes(
         private=not arguments.public and settings.get("private", True),
         dry_run=arguments.dry_run,
@@ -26,6 +33,8 @@ def publish(arguments: argparse.Namespace) -> int:
         allow_personal=arguments.allow_personal,
     )
     result = publish_folder(arguments.outputs / arguments.run / "export", repo, wishes)
+    if failed is not None:
+        result = replace(result, notes=(*result.notes, would_stop(failed)))
     print(json.dumps(result.as_json(), indent=1) if arguments.json else result.sentence())
     return 0
 
@@ -49,15 +58,17 @@ def _exported(arguments: argparse.Namespace, facts: dict[str, Any]) -> dict[str,
     return summary
 
 
-def _require_met(exported: dict[str, Any], *, allowed: bool) -> None:
-    from pipeline.errors import DataError
+def _failed(exported: dict[str, Any]) -> DataError | None:
+    """What stops a release of an export whose expectations are not all met."""
     from pipeline.expect import Verdict
+    from pipeline.release import NOTHING_SENT
 
     failed = [Verdict(**verdict) for verdict in exported.get("expectations", ()) if not verdict["met"]]
-    if failed and not allowed:
-        told = "; ".join(verdict.sentence() for verdict in failed)
-        hint = "mend the rows or the recipe's 'expect:', or publish with --allow-failed"
-        raise DataError(f"nothing was uploaded, since expectations failed: {told}", hint)
+    if not failed:
+        return None
+    told = "; ".join(verdict.sentence() for verdict in failed)
+    hint = "mend the rows or the recipe's 'expect:', or publish with --allow-failed"
+    return DataError(f"{NOTHING_SENT}expectations failed: {told}", hint)
 
 
 def submit(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.crash import crash_point
+from pipeline.errors import DataError
 from pipeline.expect import Verdict, verdicts
 from pipeline.export import plots
 from pipeline.export.card import Card, card_text
@@ -102,6 +103,9 @@ def write_all(records: Stream, into: Path, settings: Settings, stem: str, facts:
     selection = Selection(records, settings.only_licenses)
     walk = Walk() if settings.split or "duplicates" in settings.expect else None
     survey = _surveyed(selection, walk)
+    if not survey.rows and selection.left_out:
+        there = "; ".join(f"{entry['rows']:,} under {name}" for name, entry in selection.left_out.items())
+        raise DataError(f"no row is under {', '.join(settings.only_licenses)} alone: {there}", "see 'only_licenses'")
     refuse_overstated(survey, settings.license)
     parting = parted(walk, settings.split) if walk is not None and settings.split else Parting()
     found = findings(survey, facts, _duplicates(walk))

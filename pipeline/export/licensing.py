@@ -39,7 +39,7 @@ def refuse_overstated(survey: Survey, stated: str | None) -> None:
     if not found:
         return
     causes = "; ".join(_cause(name, left, survey.origins[name]) for name, left in found.items())
-    whole = combined([stated, *(part for left in found.values() for part in left)])
+    whole = combined(part for name in survey.origins for part in parts(name) if part != UNKNOWN)
     fine = sorted({part for name in survey.origins if name not in found for part in parts(name)})
     only = f", or leave those rows out with 'only_licenses: [{', '.join(fine)}]'" if fine else ""
     raise DataError(
