@@ -201,7 +201,7 @@ def test_notes_become_tables_whatever_their_shape(tmp_path: Path) -> None:
     assert "| 1 | a | 2 |" in text
     assert "| benchmark | items | items found |" in text
     assert "| vicuna | 80 | 2 |" in text
-    assert "brown2020language" in text
+    assert "## Citations" not in text
 
 
 def test_pictures_show_the_figures_and_names_they_cannot_write_stand_under_them(tmp_path: Path) -> None:
@@ -261,3 +261,19 @@ def test_plain_text_and_code_are_shown_as_they_are(text: str) -> None:
         assert "evil" not in text or "evil" in words
     (fence,) = markdown_it.MarkdownIt().parse(block(text, "yaml"))
     assert fence.type == "fence"
+
+
+def test_every_paper_is_cited_by_something_and_is_bibtex() -> None:
+    import yaml
+
+    from pipeline.export import made
+    from pipeline.stages import STAGES
+
+    known = yaml.safe_load(Path(made.__file__).with_name("citations.yaml").read_text(encoding="utf-8"))
+    cited = {key for keys in known["stages"].values() for key in keys} | set(known["measured_languages"])
+    assert cited == known["papers"].keys()
+    assert known["stages"].keys() <= STAGES.keys()
+    for key, entry in known["papers"].items():
+        assert re.match(rf"@\w+\{{{key},\n", entry)
+        assert entry.count("{") == entry.count("}")
+        assert {"title", "author", "year"} <= set(re.findall(r"^  (\w+) = \{", entry, re.MULTILINE))

@@ -11,11 +11,17 @@ from pipeline.export.markdown import block, code, plain, table
 from pipeline.export.survey import Survey
 from pipeline.report import funnel
 
-TOLD = ("method", "threshold", "num_perm", "ngram", "fields", "cluster", "keep", "variants", "outside_input")
+TOLD = (
+    *("method", "threshold", "num_perm", "ngram", "fields", "cluster", "keep", "variants", "outside_input"),
+    *("sides", "in_a_row", "short"),
+)
 """Settings of stages that compare texts; what they found depends on these."""
 
 _COMPARING = ("dedup", "decontaminate")
 _MOST_NAMED = 20
+
+_COLUMNS = 5
+"""So many columns of a table are shown even if they are 0 everywhere."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,8 @@ def _nested(notes: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    every = list(dict.fromkeys(column for row in rows.values() for column in row))
+    columns = [c for i, c in enumerate(every) if i < _COLUMNS or any(row.get(c) for row in rows.values())]
     cells = [(plain(str(name)), *(_cell(row.get(column)) for column in columns)) for name, row in rows.items()]
     return table((title, *(plain(column.replace("_", " ")) for column in columns)), cells)
 
