@@ -173,3 +173,17 @@ def test_a_malformed_export_setting_is_a_sentence(tmp_path: Path, export: str, s
     with pytest.raises(UsageError) as caught:
         load_recipe(path)
     assert said in caught.value.message
+
+
+def test_what_init_writes_as_comments_is_valid_when_it_is_uncommented(tmp_path: Path) -> None:
+    from pipeline.starter import starter_recipe
+
+    (tmp_path / "mine.jsonl").write_text('{"instruction": "Say hi", "output": "Hi"}\n')
+    text = starter_recipe(tmp_path / "mine.jsonl", tmp_path, "en", None)
+    head, tail = text.split("export:\n")
+    lines = [line.replace("# ", "", 1) for line in tail.splitlines() if "What must be" not in line]
+    (tmp_path / "recipe.yaml").write_text(f"{head.replace('# license', 'license')}export:\n" + "\n".join(lines))
+    found = load_recipe(tmp_path / "recipe.yaml")
+    assert found.export["split"] == {"validation": 0.05}
+    assert found.expect["scores"] == {"accuracy": {"min": 4.5}}
+    assert found.entries[0].settings()["license"] == "cc-by-4.0"
