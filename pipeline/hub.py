@@ -15,7 +15,8 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # typ
 from pipeline.errors import DataError, UsageError
 from pipeline.hub_faults import FAILURES, TOKEN_HINT, Call, sentence
 
-_DATA = ("*.parquet", "*.jsonl", "*.json", "*.jsonl.gz", "*.json.gz")
+_DATA = ((".parquet",), (".jsonl", ".jsonl.gz"), (".json", ".json.gz"))
+"""Endings of files of rows, the ones to be read first; of several kinds only the first is."""
 
 
 def fetch_model(uri: str) -> Path:
@@ -67,12 +68,16 @@ def fetch_repository(repo: str, revision: str | None = None) -> Path:
     call = Call(what=f"dataset {repo}" + (f" at {revision}" if revision else ""), endpoint=api.endpoint, token=token)
     try:
         with quiet():
-            place = api.snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=list(_DATA))
+            names = api.list_repo_files(repo, repo_type="dataset", revision=revision)
+            # An export holds its rows in several formats: the others are not fetched.
+            wanted = next((ends for ends in _DATA if any(name.endswith(ends) for name in names)), None)
+            if wanted is None:
+                hint = f"see {api.endpoint}/datasets/{repo}"
+                raise DataError(f"the dataset {repo} holds no parquet or JSON file", hint)
+            patterns = [f"*{end}" for end in wanted]
+            return Path(api.snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except FAILURES as error:
         raise sentence(error, call) from None
-    if not any(path.is_file() for path in Path(place).rglob("*")):
-        raise DataError(f"the dataset {repo} holds no parquet or JSON file", f"see {api.endpoint}/datasets/{repo}")
-    return Path(place)
 
 
 def _offered(api: HfApi, repo: str) -> str:

@@ -22,6 +22,7 @@ from pipeline.export.plots import histograms, labels, steps
 from pipeline.export.settings import Settings
 from pipeline.record import Message, Record
 from tests.doubles import stream_of
+from tests.test_export import ODD
 from tests.test_export_card import FACTS
 
 HOSTILE = (
@@ -72,7 +73,7 @@ print(json.dumps({
     "features": {name: str(kind) for name, kind in info.features.items()},
     "splits": {name: [split.num_bytes, split.num_examples] for name, split in info.splits.items()},
     "size": [info.download_size, info.dataset_size],
-    "arrow": info.features.arrow_schema.to_string(show_schema_metadata=False),
+    "arrow": {field.name: str(field.type) for field in info.features.arrow_schema},
     "wrong": {
         "language": [x for x in data.language if x not in allowed["languages"]],
         "multilinguality": [x for x in data.multilinguality if x not in allowed["multilingualities"]],
@@ -84,9 +85,13 @@ print(json.dumps({
 """
 
 
-def test_the_front_matter_is_what_datasets_and_the_hub_allow(tmp_path: Path) -> None:
+PREFERENCE = [replace(r, chosen=r.messages[1:], rejected=r.messages[1:], label=True) for r in rows(30)]
+
+
+@pytest.mark.parametrize("found", [rows(30), [*ODD, *rows(30)], PREFERENCE], ids=["plain", "tools", "preference"])
+def test_the_front_matter_is_what_datasets_and_the_hub_allow(tmp_path: Path, found: list[Record]) -> None:
     pytest.importorskip("datasets")
-    export(tmp_path, rows(30), FACTS, split={"validation": 0.3}, title="My 中文 set: no. 1")
+    export(tmp_path, found, FACTS, split={"validation": 0.3}, title="My 中文 set: no. 1")
     path = tmp_path / "export" / "README.md"
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(path)],
@@ -96,21 +101,21 @@ def test_the_front_matter_is_what_datasets_and_the_hub_allow(tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["wrong"] == {key: [] for key in found["wrong"]}
-    assert found["configs"] == ["default"]
-    tables = {name: pq.read_table(tmp_path / "export" / "data", filters=None) for name in ("train",)}
-    assert list(found["features"]) == tables["train"].schema.names
+    said = json.loads(done.stdout)
+    assert said["wrong"] == {key: [] for key in said["wrong"]}
+    assert said["configs"] == ["default"]
+    schema = pq.read_table(tmp_path / "export" / "data").schema
+    assert list(said["features"]) == schema.names
     files = list((tmp_path / "export" / "data").iterdir())
-    assert found["size"][0] == sum(file.stat().st_size for file in files)
-    for name, (size, count) in found["splits"].items():
+    assert said["size"][0] == sum(file.stat().st_size for file in files)
+    for name, (size, count) in said["splits"].items():
         (file,) = [file for file in files if file.name.startswith(name)]
         assert count == pq.ParquetFile(file).metadata.num_rows
         assert size == pytest.approx(pq.read_table(file).nbytes, abs=64)
-    assert sum(size for size, _ in found["splits"].values()) == found["size"][1]
-    assert tables["train"].schema.to_string(show_schema_metadata=False).replace("element", "item") == found[
-        "arrow"
-    ].replace("element", "item")
+    assert sum(size for size, _ in said["splits"].values()) == said["size"][1]
+    # `datasets` calls the items of a list "item", parquet "element".
+    types = {field.name: str(field.type).replace("element", "item") for field in schema}
+    assert said["arrow"] == types
 
 
 TASKS = {"text-generation", "question-answering", "summarization", "translation", "text-classification"}
