@@ -86,9 +86,9 @@ def of_model(name: str | None) -> tuple[str, ...]:
     return (UNKNOWN,)
 
 
-def derived(licenses: Iterable[str | None], model: str | None) -> str | None:
-    """The licence of what a model made out of things under these licences."""
-    return combined([*licenses, *of_model(model)])
+def derived(licenses: Iterable[str | None], model: str | None, terms: Iterable[str] | None = None) -> str | None:
+    """The licence of what a model made out of things under these licences; `terms` when somebody states the model's."""
+    return combined([*licenses, *(of_model(model) if terms is None else terms)])
 
 
 def of_source(source: str | None) -> str | None:

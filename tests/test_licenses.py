@@ -168,3 +168,27 @@ def test_only_rows_all_of_whose_parts_are_wanted_are_selected() -> None:
     assert not selected("mit AND openai-terms", ["mit"])
     assert not selected(None, ["mit"])
     assert selected(None, ["unknown"])
+
+
+def test_the_recipe_may_state_the_terms_of_a_model_that_nobody_knows(tmp_path: Path) -> None:
+    from pipeline.llm.models import resolve_models
+    from pipeline.llm.request import Profile, Reply
+    from pipeline.stages.answer import Answer
+
+    def teacher(request: object) -> Reply:
+        return Reply(key="", text="The Elbe, the Weser and the Ems.", model="my-finetune")
+
+    asked = Record(id="p", messages=(Message(role="user", content="Name three rivers."),), license="mit", language="en")
+
+    def answered_under(terms: tuple[str, ...] | None) -> str:
+        llm = FunctionLLM(teacher, Profile(role="default", model="my-finetune", terms=terms))
+        (outcome,) = Answer().run(stream_of(tmp_path, [asked]), lend(llm))
+        return str(outcome.kept["license"][0])
+
+    assert answered_under(None) == "mit AND unknown"
+    assert answered_under(()) == "mit"
+    assert answered_under(("llama3.1",)) == "llama3.1 AND mit"
+    settings = {"default": {"base_url": "http://127.0.0.1:1/v1", "model": "my-finetune", "terms": ["apache-2.0"]}}
+    assert resolve_models(settings, {})["default"].profile.terms == ("apache-2.0",)
+    # Another model of the environment does not take over what was said of the recipe's.
+    assert resolve_models(settings, {"LLM_MODEL": "other"})["default"].profile.terms is None

@@ -226,7 +226,7 @@ class _Evolution:
             parents=(parent.id,),
             model=reply.model,
             prompt=self.prompts[operator].ref,
-            license=derived([parent.license], reply.model),
+            license=derived([parent.license], reply.model, self.profile.terms),
             calls=(reply.key,),
         )
 

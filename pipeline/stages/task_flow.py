@@ -86,7 +86,7 @@ class TaskFlow:
             method=s.mode,
             parents=tuple(record.id for record in shown_tasks),
             model=reply.model,
-            license=derived([record.license for record in shown_tasks], reply.model),
+            license=derived([record.license for record in shown_tasks], reply.model, self.profile.terms),
             prompt=self.prompts["list"].ref,
             calls=(reply.key,),
         )
