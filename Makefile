@@ -62,9 +62,10 @@ export: $(VENV)/.ready ## Run RECIPE and write the export files
 report: $(VENV)/.ready ## Show the funnel of RUN
 	@$(SEEDMILL) report $(RUN) --outputs $(OUTPUTS)
 
-publish: $(VENV)/.ready ## Push the export of RUN to the Hub: REPO=user/name [DRY_RUN=1]
+publish: $(VENV)/.ready ## Push the export of RUN to the Hub: REPO=user/name [TAG=v1.0] [PR=1] [PUBLIC=1] [DRY_RUN=1]
 	@$(SEEDMILL) run $(RECIPE) $(OPTIONS) --to export --quiet
-	@$(SEEDMILL) publish $(RUN) --outputs $(OUTPUTS) $(if $(REPO),--repo $(REPO)) $(if $(DRY_RUN),--dry-run)
+	@$(SEEDMILL) publish $(RUN) --outputs $(OUTPUTS) $(if $(REPO),--repo $(REPO)) $(if $(TAG),--tag $(TAG)) \
+		$(if $(PR),--pr) $(if $(PUBLIC),--public) $(if $(DRY_RUN),--dry-run) $(PUBLISH)
 
 submit: $(VENV)/.ready ## Send RECIPE to a Ray cluster: JOB_SERVER=http://head:8265
 	@$(SEEDMILL) submit $(RECIPE) $(OPTIONS) --job-server '$(JOB_SERVER)'

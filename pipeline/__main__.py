@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from pipeline.arguments import contamination, distillers, ledger, measures, readers, runs, senders, starters
+from pipeline.arguments import (
+    comparisons,
+    contamination,
+    distillers,
+    ledger,
+    measures,
+    readers,
+    runs,
+    senders,
+    starters,
+)
 from pipeline.errors import SeedmillError, no_room
 
 Command = Callable[[argparse.Namespace], int]
@@ -17,6 +27,7 @@ FAMILIES = (
     measures,
     contamination,
     readers,
+    comparisons,
     distillers,
     ledger,
     starters,

@@ -1,7 +1,7 @@
 """Dataset files to another format: `seedmill convert IN --to FORMAT -o OUT`; what that costs can be told beforehand."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,13 +11,14 @@ from pipeline.export.check import RowCheck
 from pipeline.formats import candidates, settled
 from pipeline.formats.addresses import placed
 from pipeline.formats.elements import Unreadable
-from pipeline.formats.extras import whole_row
+from pipeline.formats.extras import own_license, whole_row
 from pipeline.formats.files import expand
 from pipeline.formats.plain import Plain
 from pipeline.formats.reading import blocks, examples, format_named
 from pipeline.formats.shape import Fields, Format
 from pipeline.formats.tables import comes_back, delimiter_of
 from pipeline.formats.writing import container_of, write_rows
+from pipeline.licenses import of_source, selected
 from pipeline.record import Record, source_id
 
 _LISTED = 10
@@ -105,6 +106,7 @@ def convert(
     *,
     dry_run: bool = False,
     strict: bool = False,
+    only_licenses: Sequence[str] = (),
 ) -> Conversion:
     """Write the rows of `source` to `output` in the format `to`; rows that cannot be go to `<output>.drops.jsonl`.
 
@@ -113,6 +115,7 @@ def convert(
         format: what the source's rows are; `auto` tells it from their keys.
         dry_run: only count what would be written, lost and dropped.
         strict: write nothing when anything would be lost or dropped.
+        only_licenses: write rows under these alone, as they or a known source's name tell; all rows when empty.
 
     Raises:
         UsageError: an unknown format, or an output name that does not tell its kind.
@@ -120,6 +123,7 @@ def convert(
     """
     target = format_named(to)
     read_as = None if format == "auto" else format_named(format)
+    only = tuple(only_licenses)
     with placed(output) as place:
         container_of(place)
         paths = expand([str(source)])
@@ -127,14 +131,14 @@ def convert(
             raise UsageError(f"{output}: is the input itself", "give another file with -o")
         if dry_run or strict:
             told = Conversion(source=str(source), output=str(output), format=to, dry=True)
-            told.written = sum(_height(row) for row in _rows(paths, read_as, target, told, [], place))
+            told.written = sum(_height(row) for row in _rows(paths, read_as, target, told, [], place, only))
             if dry_run:
                 return told
             if told.lost or told.dropped:
                 raise DataError(f"{output}: not written, since not all would be in it\n{told.sentence()}", _STRICT_HINT)
         done = Conversion(source=str(source), output=str(output), format=to)
         drops: list[dict[str, Any]] = []
-        done.written = write_rows(place, _rows(paths, read_as, target, done, drops, place), target.envelope)
+        done.written = write_rows(place, _rows(paths, read_as, target, done, drops, place, only), target.envelope)
         _write_drops(done, Path(output) if place == Path(output) else Path(place.name), drops)
     return done
 
@@ -154,13 +158,14 @@ def _rows(
     done: Conversion,
     drops: list[dict[str, Any]],
     output: Path,
+    only: tuple[str, ...],
 ) -> Iterator[dict[str, Any] | Plain]:
     table = delimiter_of(output) is not None
     check = RowCheck(target.schema)
     own = target.schema["properties"].keys()
     known: dict[tuple[str, ...], tuple[Format, ...]] = {}
-    # Plain Alpaca rows to Alpaca: what `read` and `write` make of them is what they are.
-    items = blocks if target.name == "alpaca" and not table else examples
+    # Plain Alpaca rows to Alpaca: what `read` and `write` make of them is what they are, their licence apart.
+    items = blocks if target.name == "alpaca" and not table and not only else examples
     for path in paths:
         for item in items(path, read_as):
             if isinstance(item, Plain):
@@ -171,6 +176,11 @@ def _rows(
                 continue
             for fields in item.records:
                 record = _record(path, fields)
+                license = record.license or own_license(record.extra) or of_source(path.name)
+                if only and not selected(license, only):
+                    error = f"it is under {license or 'no known licence'}"
+                    _drop(done, drops, path, item.line, "license-not-wanted", error, item.raw)
+                    continue
                 refused = target.refuses(record)
                 if refused is not None:
                     error = f"{target.name} cannot hold this row"

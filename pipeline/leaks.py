@@ -87,7 +87,7 @@ def refuse_leaks(files: Mapping[str, Path], held: Mapping[str, str]) -> None:
         raise DataError(
             f"nothing was uploaded, since the export holds what looks like secrets: {shown}{more}",
             "drop those rows (filter rule 'contact' with key: true, or a rule under 'custom:') and export again; "
-            "revoke the key if it is real",
+            "revoke the key if it is real; or publish with --allow-secrets when you have looked and they are none",
         )
 
 

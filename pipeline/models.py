@@ -96,7 +96,13 @@ class Models:
         """What decides these roles' replies, for fingerprints and manifests: no secret, no address that changes."""
         for role in roles:
             Client(_NOWHERE, self.specs, "").profile(role)
-        return {role: self.specs[role].identity | {"small": self.specs[role].small} for role in roles}
+        return {role: self._described(self.specs[role]) for role in roles}
+
+    @staticmethod
+    def _described(spec: ModelSpec) -> dict[str, Any]:
+        # Terms that the recipe states are in the records; what is known of them otherwise is in the code.
+        terms = {} if spec.terms is None else {"terms": list(spec.terms)}
+        return spec.identity | {"small": spec.small} | terms
 
     def require_languages(self, entry: Entry) -> None:
         """Raise UsageError when an entry writes in a language that its model is known not to write.

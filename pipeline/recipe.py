@@ -11,6 +11,8 @@ from typing import Any, cast
 import yaml
 
 from pipeline.errors import UsageError
+from pipeline.expect import EXPECT_SCHEMA
+from pipeline.export.settings import EXPORT_SCHEMA
 from pipeline.formats.addresses import fetched, is_address
 from pipeline.llm.models import MODELS_SCHEMA
 from pipeline.settings import coerced, settings_schema
@@ -18,20 +20,8 @@ from pipeline.stage import Stage
 from pipeline.stages import STAGES
 from pipeline.yaml_tree import Tree, suggest
 
-EXPORT_FORMATS = ("alpaca", "sharegpt", "messages", "parquet")
-
 SINKS = ("export", "report", "publish")
 """Targets after the chain of entries; no entry may have one of these names."""
-
-EXPORT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "formats": {"type": "array", "minItems": 1, "items": {"enum": list(EXPORT_FORMATS)}},
-        "pretty_name": {"type": "string"},
-        "license": {"type": "string"},
-    },
-}
 
 PUBLISH_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -51,6 +41,7 @@ RECIPE_SCHEMA: dict[str, Any] = {
         "models": MODELS_SCHEMA,
         "entries": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["stage"]}},
         "export": EXPORT_SCHEMA,
+        "expect": EXPECT_SCHEMA,
         "publish": PUBLISH_SCHEMA,
     },
 }
@@ -104,6 +95,7 @@ class Recipe:
     entries: tuple[Entry, ...]
     export: Mapping[str, Any]
     publish: Mapping[str, Any]
+    expect: Mapping[str, Any]
     budget_usd: float | None = None
 
     def position(self, target: str) -> int:
@@ -135,6 +127,9 @@ def load_recipe(path: Path, settings: Sequence[str] = (), *, data: Sequence[str]
         raw["entries"][0].pop("seeds", None)
         raw["entries"][0]["data"] = [p if is_address(str(p)) else str(Path(p).resolve()) for p in data]
     tree.check(raw, RECIPE_SCHEMA, ())
+    if sum((raw.get("export") or {}).get("split", {}).values()) >= 1:
+        hint = "the shares must add up to less than 1"
+        raise tree.error(("export", "split"), "export.split leaves nothing for train", hint)
     entries = tuple(_entry(tree, index, dict(item)) for index, item in enumerate(raw["entries"]))
     _check_chain(tree, entries)
     return Recipe(
@@ -146,6 +141,7 @@ def load_recipe(path: Path, settings: Sequence[str] = (), *, data: Sequence[str]
         entries=entries,
         export=raw.get("export") or {},
         publish=raw.get("publish") or {},
+        expect=raw.get("expect") or {},
         budget_usd=raw.get("budget_usd"),
     )
 

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import UsageError
+from pipeline.errors import DataError, UsageError
 from pipeline.store import sha256_of
 
 SUMS = "SHA256SUMS"
 """The file of a release that lists its others, as `sha256sum` writes it; what it lists is ours."""
 
 _LOCAL = "manifest.json"
+
+_LISTED = re.compile(r"^([0-9a-f]{64}) [ *](.+)$", re.MULTILINE)
+_FACTS = ("repo", "url", "hub", "why", "private", "dry_run", "commit", "request", "tag")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Published:
         why: a sentence when it was not there.
         private: how the repository is, or would be made.
         commit: the commit made; None when there was nothing to do or it was a rehearsal.
+        request: the pull request that has it (`refs/pr/N`), or `new` for one that would be opened; None for none.
+        tag: the tag that was made, or would be; None when none was wished for or it is there already.
         notes: what else people should be told.
     """
 
@@ -85,11 +90,13 @@ class Published:
     difference: Difference
     why: str | None = None
     commit: str | None = None
+    request: str | None = None
+    tag: str | None = None
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as JSON values; files by what happens to them."""
-        facts = {key: getattr(self, key) for key in ("repo", "url", "hub", "why", "private", "dry_run", "commit")}
+        facts = {key: getattr(self, key) for key in _FACTS}
         return {**facts, **asdict(self.difference), "notes": list(self.notes)}
 
     def sentence(self) -> str:
@@ -99,10 +106,15 @@ class Published:
 
     def _done(self) -> str:
         found, sort = self.difference, "private" if self.private else "public"
+        tagged = f"; tagged {self.tag}" if self.tag else ""
+        where = (
+            f"{self.url} ({sort})" if self.request is None else f"pull request {self.request} of {self.url} ({sort})"
+        )
         if found.empty:
-            return f"nothing to publish: {self.url} ({sort}) already holds these {len(found.unchanged)} files"
+            return f"nothing to publish: {where} already holds these {len(found.unchanged)} files{tagged}"
         sent = size_text(sum(change.bytes for change in (*found.added, *found.changed)))
-        return f"published to {self.url} ({sort}): {found.counts()}; {sent} in commit {(self.commit or '')[:12]}"
+        done = "proposed in" if self.request else "published to"
+        return f"{done} {where}: {found.counts()}; {sent} in commit {(self.commit or '')[:12]}{tagged}"
 
     def _rehearsed(self) -> Iterator[str]:
         found = self.difference
@@ -118,6 +130,10 @@ class Published:
             yield f"  {kind:<8}  {change.path:<{width}}  {size_text(change.bytes):>9}{was}"
         sent = size_text(sum(change.bytes for change in (*found.added, *found.changed)))
         yield "nothing would change" if found.empty else f"{found.counts()}; {sent} to upload"
+        if self.request and not found.empty:
+            yield "as a new pull request" if self.request == "new" else f"added to the open pull request {self.request}"
+        if self.tag:
+            yield f"tagged {self.tag}"
 
 
 def local_files(folder: Path) -> dict[str, Path]:
@@ -131,6 +147,53 @@ def local_files(folder: Path) -> dict[str, Path]:
     if not files:
         raise UsageError(f"there is nothing to publish in {folder}", "export the run first: seedmill run … --to export")
     return files
+
+
+NOTHING_SENT = "nothing was uploaded, since "
+
+
+def would_stop(error: DataError) -> str:
+    """What a rehearsal says of something that would stop a release."""
+    return f"publishing would stop, since {error.message.removeprefix(NOTHING_SENT)}; {error.hint}"
+
+
+def check_sums(files: Mapping[str, Path]) -> None:
+    """Refuse files that are not what SHA256SUMS says; a folder without it is taken as it is.
+
+    Raises:
+        DataError: a file was changed or deleted after the export.
+    """
+    if SUMS not in files:
+        return
+    text = files[SUMS].read_text(encoding="utf-8", errors="replace")
+    for digest, name in _LISTED.findall(text):
+        if name not in files or sha256_of(files[name]) != digest:
+            problem = "is not what was exported" if name in files else "is missing"
+            raise DataError(
+                f"nothing was uploaded: {name} {problem} (see {files[SUMS]})",
+                "delete the export folder and export again",
+            )
+
+
+def check_tag(tag: str | None, pull_request: bool) -> None:
+    """Refuse what cannot be a tag, or a tag on what is only proposed.
+
+    Raises:
+        UsageError: either.
+    """
+    if tag is None:
+        return
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", tag) or tag.endswith((".", ".lock")) or ".." in tag:
+        raise UsageError(f"'{tag}' cannot be a tag", "write something like v1.0, or 'auto'")
+    if pull_request:
+        raise UsageError("a pull request cannot be tagged", "publish without --tag, and tag it when it is merged")
+
+
+def next_version(tags: Iterable[str]) -> str:
+    """The version after the highest `vN.M` among the tags; v1.0 when there is none."""
+    found = [(int(m[1]), int(m[2])) for tag in tags if (m := re.fullmatch(r"v(\d{1,9})\.(\d{1,9})", tag))]
+    major, minor = max(found, default=(1, -1))
+    return f"v{major}.{minor + 1}"
 
 
 def compare(files: Mapping[str, Path], there: Mapping[str, HubFile], listed: Iterable[str] | None) -> Difference:
@@ -158,7 +221,7 @@ def compare(files: Mapping[str, Path], there: Mapping[str, HubFile], listed: Ite
 
 def listed_in(sums: str) -> list[str]:
     """The paths in a file that `sha256sum` or our exporter wrote; other lines are passed over."""
-    return re.findall(r"^[0-9a-f]{64} [ *](.+)$", sums, re.MULTILINE)
+    return [name for _, name in _LISTED.findall(sums)]
 
 
 def git_oid(path: Path) -> str:

@@ -230,6 +230,9 @@ def _tidy(plan: Plan) -> None:
             "recipe": str(plan.recipe.path),
             "text": plan.recipe.text,
             "seed": plan.recipe.seed,
+            "export": dict(plan.recipe.export),
+            "expect": dict(plan.recipe.expect),
+            "publish": dict(plan.recipe.publish),
             "entries": [
                 {"name": e.name, "stage": e.kind, "folder": n} for e, n in zip(plan.recipe.entries, names, strict=True)
             ],

@@ -21,6 +21,7 @@ entries:
   - stage: read
     seeds: [{seeds_setting}]
     language: {language}
+    # license: cc-by-4.0      # of your seeds; what is made of them carries it, beside the model's own terms
 
   # New tasks in the manner of yours; one too like an earlier one (ROUGE-L F1 > 0.7) drops before it costs more.
   - stage: self-instruct
@@ -66,6 +67,13 @@ _TAIL = """
 
 export:
   formats: [alpaca, sharegpt, messages, parquet]
+  # split: {{validation: 0.05}}    # near-duplicates, translations and evolved tasks are never parted
+
+# What must be true of the rows, or the run fails (docs/publishing.md has all of them):
+# expect:
+#   rows: {{min: 100}}
+#   duplicates: {{max: 0.01}}
+#   scores: {{accuracy: {{min: 4.5}}}}
 """
 
 

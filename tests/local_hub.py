@@ -8,7 +8,9 @@ import base64
 import fnmatch
 import hashlib
 import json
+import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,21 +52,48 @@ class Commit:
 
 
 @dataclass
+class PullRequest:
+    title: str
+    author: str
+    status: str = "open"
+    commits: list[Commit] = field(default_factory=list)
+
+
+@dataclass
 class Repo:
     name: str
     private: bool
     commits: list[Commit] = field(default_factory=list)
+    requests: dict[int, PullRequest] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
     def commit(self, title: str, files: dict[str, Blob], operations: tuple[tuple[str, str], ...] = ()) -> Commit:
         parent = self.commits[-1].oid if self.commits else ""
-        tree = repr((parent, title, sorted((path, blob.oid) for path, blob in files.items())))
-        self.commits.append(Commit(hashlib.sha1(tree.encode()).hexdigest(), title, files, operations))
+        self.commits.append(self.made(parent, title, files, operations))
         return self.commits[-1]
+
+    def made(self, parent: str, title: str, files: dict[str, Blob], operations: tuple[tuple[str, str], ...]) -> Commit:
+        tree = repr((parent, title, sorted((path, blob.oid) for path, blob in files.items())))
+        return Commit(hashlib.sha1(tree.encode()).hexdigest(), title, files, operations)
+
+    def line(self, revision: str) -> list[Commit]:
+        """The commits of a branch: of main, or of a pull request."""
+        number = revision.removeprefix("refs/pr/")
+        return self.requests[int(number)].commits if number.isdecimal() and int(number) in self.requests else []
 
     def at(self, revision: str) -> Commit | None:
         if revision == "main":
             return self.commits[-1]
-        return next((commit for commit in self.commits if commit.oid == revision), None)
+        if revision.startswith("refs/pr/"):
+            return next(reversed(self.line(revision)), None)
+        revision = self.tags.get(revision.removeprefix("refs/tags/"), revision)
+        every = [*self.commits, *(commit for request in self.requests.values() for commit in request.commits)]
+        return next((commit for commit in every if commit.oid == revision), None)
+
+    def history(self, commit: Commit) -> list[Commit]:
+        lines = [self.commits, *([*self.commits, *request.commits] for request in self.requests.values())]
+        found = next(line for line in lines if commit in line)
+        return found[: found.index(commit) + 1]
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -81,6 +110,15 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"<html>Service Unavailable</html>"
     after: bool = False
+
+
+@dataclass(frozen=True)
+class Kill:
+    """End a process at the n-th request (from 1), before or after it is answered; it never sees the answer."""
+
+    pid: int
+    at: int
+    after: bool
 
 
 @dataclass(frozen=True)
@@ -121,6 +159,7 @@ class LocalHub:
         self.tokens: dict[str, tuple[str, bool]] = {}
         self.faults: list[Fault] = []
         self.before_commit: list[Callable[[], object]] = []
+        self.kill: Kill | None = None
         self.asked: list[Asked] = []
         self.url = self.store = ""
         self.lock = threading.RLock()
@@ -163,11 +202,13 @@ class LocalHub:
         if repo is None or (repo.private and name.split("/")[0] != user):
             known = refused(404, "Repository not found", "RepoNotFound")
             return refused(401, "Invalid username or password.") if token is None else known
-        if method == "POST" and not (writes and name.split("/")[0] == user):
+        if method == "POST" and function is not LocalHub._paths and not (writes and name.split("/")[0] == user):
             return refused(403, "Forbidden: you need write access") if token else refused(401, "Invalid username")
-        if (commit := repo.at(groups.pop("revision", "main"))) is None:
+        revision = groups.pop("revision", "main")
+        if (commit := repo.at(revision)) is None:
             return refused(404, "Invalid rev id", "RevisionNotFound")
-        return function(self, repo=repo, kind=kind, commit=commit, query=parse_qs(query), body=body, **groups)
+        about = {"kind": kind, "commit": commit, "revision": revision, "query": parse_qs(query), "user": user}
+        return function(self, repo=repo, body=body, **about, **groups)
 
     def _create(self, body: bytes, token: str | None) -> Answer:
         wanted = json.loads(body)
@@ -199,21 +240,35 @@ class LocalHub:
         facts = {"id": repo.name, "sha": commit.oid, "private": repo.private, "siblings": siblings, "tags": []}
         return Answer(200, facts | {"lastModified": DATE, "createdAt": DATE, "disabled": False, "gated": False})
 
-    def _tree(self, repo: Repo, kind: str, commit: Commit, query: dict[str, list[str]], **_: Any) -> Answer:
+    def _tree(
+        self, repo: Repo, kind: str, commit: Commit, query: dict[str, list[str]], path: str = "", **_: Any
+    ) -> Answer:
+        under, recursive = f"{path}/" if path else "", query.get("recursive", [""])[0].lower() == "true"
+        rows = [
+            row
+            for row in self._rows(commit)
+            if row["path"].startswith(under) and (recursive or "/" not in row["path"][len(under) :])
+        ]
+        if path and not rows:
+            return refused(404, f"{path} does not exist", "EntryNotFound")
+        start = int(query.get("cursor", ["0"])[0])
+        address = f"{self.url}/api/{kind}/{repo.name}/tree/{commit.oid}" + (f"/{path}" if path else "")
+        here = f"{address}?recursive={recursive}&cursor={start + self.page}"
+        headers = {"Link": f'<{here}>; rel="next"'} if start + self.page < len(rows) else {}
+        return Answer(200, rows[start : start + self.page], headers)
+
+    def _rows(self, commit: Commit) -> list[dict[str, Any]]:
+        """Every file and folder, as a tree lists them."""
         folders = {path.rsplit("/", 1)[0] for path in commit.files if "/" in path}
         rows: list[dict[str, Any]] = [{"type": "directory", "path": p, "size": 0, "oid": "0" * 40} for p in folders]
         for path, blob in commit.files.items():
             row = {"type": "file", "path": path, "size": len(blob.data), "oid": blob.oid}
             lfs = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 134}
             rows.append(row | {"lfs": lfs} if blob.lfs else row)
-        rows.sort(key=lambda row: row["path"])
-        start = int(query.get("cursor", ["0"])[0])
-        here = f"{self.url}/api/{kind}/{repo.name}/tree/{commit.oid}?recursive=True&cursor={start + self.page}"
-        headers = {"Link": f'<{here}>; rel="next"'} if start + self.page < len(rows) else {}
-        return Answer(200, rows[start : start + self.page], headers)
+        return sorted(rows, key=lambda row: str(row["path"]))
 
     def _history(self, repo: Repo, commit: Commit, **_: Any) -> Answer:
-        until = repo.commits[: repo.commits.index(commit) + 1]
+        until = repo.history(commit)
         rows = [{"id": c.oid, "title": c.title, "message": "", "date": DATE, "authors": [{"user": "a"}]} for c in until]
         return Answer(200, rows[::-1])
 
@@ -254,12 +309,52 @@ class LocalHub:
             return Answer()
         return Answer(200, self.storage[oid]) if oid in self.storage else Answer(404)
 
-    def _commit(self, repo: Repo, body: bytes, **_: Any) -> Answer:
+    def _refs(self, repo: Repo, **_: Any) -> Answer:
+        tags = [{"name": name, "ref": f"refs/tags/{name}", "targetCommit": oid} for name, oid in repo.tags.items()]
+        main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.commits[-1].oid}
+        return Answer(200, {"branches": [main], "converts": [], "tags": tags})
+
+    def _tag(self, repo: Repo, commit: Commit, body: bytes, **_: Any) -> Answer:
+        name = json.loads(body)["tag"]
+        if name in repo.tags:
+            return refused(409, "Tag already exists")
+        repo.tags[name] = commit.oid
+        return Answer(200, {})
+
+    def _discussions(self, repo: Repo, query: dict[str, list[str]], **_: Any) -> Answer:
+        rows = [
+            {
+                "title": request.title,
+                "num": number,
+                "author": {"name": request.author},
+                "createdAt": DATE,
+                "status": request.status,
+                "repo": {"name": repo.name, "type": "dataset"},
+                "isPullRequest": True,
+            }
+            for number, request in repo.requests.items()
+        ]
+        start = int(query.get("p", ["0"])[0]) * self.page
+        return Answer(200, {"count": len(rows), "start": start, "discussions": rows[start : start + self.page]})
+
+    def _whoami(self, body: bytes, token: str | None) -> Answer:
+        if token is None:
+            return refused(401, "Invalid username or password.")
+        return Answer(200, {"type": "user", "name": self.tokens[token][0], "auth": {"type": "access_token"}})
+
+    def _paths(self, commit: Commit, body: bytes, **_: Any) -> Answer:
+        wanted = [path.rstrip("/") for path in parse_qs(body.decode()).get("paths", [])]
+        return Answer(200, [row for row in self._rows(commit) if row["path"] in wanted])
+
+    def _commit(
+        self, repo: Repo, body: bytes, revision: str, query: dict[str, list[str]], user: str | None, **_: Any
+    ) -> Answer:
         if self.before_commit:
             self.before_commit.pop(0)()
         lines = [json.loads(line) for line in body.splitlines()]
         header, rest = lines[0]["value"], lines[1:]
-        head = repo.commits[-1]
+        head = repo.at(revision)
+        assert head is not None
         if header.get("parentCommit", head.oid) != head.oid:
             return refused(412, "A commit has happened since. Please refresh and try again.")
         files = dict(head.files)
@@ -273,9 +368,18 @@ class LocalHub:
                 files[path] = Blob(self.storage[value["oid"]], lfs=True)
             elif files.pop(path, None) is None:
                 return refused(404, "A file with this name doesn't exist", "EntryNotFound")
-        made = repo.commit(header["summary"], files, tuple((line["key"], line["value"]["path"]) for line in rest))
-        url = f"{self.url}/datasets/{repo.name}/commit/{made.oid}"
-        return Answer(200, {"success": True, "commitOid": made.oid, "commitUrl": url, "hookOutput": ""})
+        made = repo.made(head.oid, header["summary"], files, tuple((e["key"], e["value"]["path"]) for e in rest))
+        page = f"{self.url}/datasets/{repo.name}"
+        facts = {"success": True, "commitOid": made.oid, "commitUrl": f"{page}/commit/{made.oid}", "hookOutput": ""}
+        if "create_pr" in query:
+            number = len(repo.requests) + 1
+            repo.requests[number] = PullRequest(header["summary"], str(user), commits=[made])
+            facts["pullRequestUrl"] = f"{page}/discussions/{number}"
+        elif revision == "main":
+            repo.commits.append(made)
+        else:
+            repo.line(revision).append(made)
+        return Answer(200, facts)
 
     def _resolve(self, commit: Commit, path: str, **_: Any) -> Answer:
         headers = {"X-Repo-Commit": commit.oid}
@@ -293,10 +397,15 @@ class LocalHub:
 _API = r"/api/(?P<kind>datasets|models)/(?P<name>[^/]+/[^/]+)"
 _PAGE = r"/(?:(?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)"
 _ROUTES: tuple[tuple[str, str, Route], ...] = (
+    ("GET", r"/api/whoami-v2", LocalHub._whoami),
+    ("GET", _API + r"/refs", LocalHub._refs),
+    ("POST", _API + r"/tag/(?P<revision>[^/]+)", LocalHub._tag),
+    ("GET", _API + r"/discussions", LocalHub._discussions),
+    ("POST", _API + r"/paths-info/(?P<revision>[^/]+)", LocalHub._paths),
     ("POST", r"/api/repos/create", LocalHub._create),
     ("POST", r"/api/validate-yaml", LocalHub._validate),
     ("GET", _API + r"(?:/revision/(?P<revision>[^/]+))?", LocalHub._info),
-    ("GET", _API + r"/tree/(?P<revision>[^/]+)", LocalHub._tree),
+    ("GET", _API + r"/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?", LocalHub._tree),
     ("GET", _API + r"/commits/(?P<revision>[^/]+)", LocalHub._history),
     ("POST", _API + r"/preupload/(?P<revision>[^/]+)", LocalHub._preupload),
     ("POST", _API + r"/commit/(?P<revision>[^/]+)", LocalHub._commit),
@@ -314,6 +423,14 @@ class _Door(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         line = f"{self.command} {urlsplit(self.path).path}"
+        kill = self.hub.kill
+        if kill is not None and len(self.hub.asked) + 1 == kill.at:
+            if kill.after:
+                self.hub.answer(self.command, self.path, self.headers["Host"], token, body)
+            self.hub.kill = None
+            os.kill(kill.pid, signal.SIGKILL)
+            self.close_connection = True
+            return
         fault = next((f for f in self.hub.faults if f.times and re.search(f.match, line)), None)
         if fault is None or fault.after:
             answer = self.hub.answer(self.command, self.path, self.headers["Host"], token, body)

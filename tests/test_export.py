@@ -21,7 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.export.check import SHAPE_KEYWORDS, VALUE_KEYS, RowCheck, shape
 from pipeline.export.files import Export, write_export
 from pipeline.export.glue import objection
-from pipeline.export.sheets import EXPORTS
+from pipeline.export.settings import EXPORTS, Settings
 from pipeline.export.survey import Kind, survey_of
 from pipeline.export.table import Table
 from pipeline.formats import FORMATS
@@ -59,8 +59,9 @@ ODD = [
 
 def export(folder: Path, records: Sequence[Record], block: int = 1000, **options: object) -> Export:
     folder.mkdir(parents=True, exist_ok=True)
-    given: dict[str, object] = {"fingerprint": "f", **options}
-    return write_export(stream_of(folder, records, block), folder / "export", **given)  # type: ignore[arg-type]
+    given = {"fingerprint": "f", **{key: options.pop(key) for key in ("fingerprint", "facts") if key in options}}
+    wanted = Settings(**options)  # type: ignore[arg-type]
+    return write_export(stream_of(folder, records, block), folder / "export", wanted, **given)  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -152,17 +153,23 @@ def test_keys_of_a_tool_call_that_have_no_column_are_counted(tmp_path: Path) -> 
     assert done.files["data/train-*.parquet"]["lost"] == {"tool-call-keys": 1}
 
 
-def test_rows_are_cut_into_groups_and_shards_of_fixed_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard_bytes", [300, 2_000, 20_000, 10**9])
+def test_no_shard_is_larger_than_it_may_be_unless_one_group_is(tmp_path: Path, shard_bytes: int) -> None:
     (tmp_path / "data").mkdir()
-    survey = survey_of(stream_of(tmp_path, PLAIN))
-    table = Table(tmp_path / "data", survey, group_rows=2, groups_a_shard=2)
-    for item in PLAIN:
+    long = record(replace(USER, content="x" * 1_500), ANSWER)
+    rows = [*PLAIN, long, *PLAIN]
+    table = Table(tmp_path / "data", survey_of(stream_of(tmp_path, rows)), "test", shard_bytes, group_rows=4)
+    for item in rows:
         table.add(item)
     table.close()
-    assert [path.name for path in table.files] == [f"train-{i:05d}.parquet" for i in range(3)]
-    found = [pq.ParquetFile(path).metadata for path in table.files]
-    assert [(meta.num_rows, meta.num_row_groups) for meta in found] == [(4, 2), (4, 2), (2, 1)]
-    assert [row["id"] for path in table.files for row in pq.read_table(path).to_pylist()] == [r.id for r in PLAIN]
+    total = len(table.files)
+    assert [path.name for path in table.files] == [f"test-{i:05d}-of-{total:05d}.parquet" for i in range(total)]
+    assert sorted(table.files) == sorted((tmp_path / "data").iterdir())
+    assert [row["id"] for path in table.files for row in pq.read_table(path).to_pylist()] == [r.id for r in rows]
+    for path in table.files:
+        groups = pq.ParquetFile(path).metadata.num_row_groups
+        assert groups == 1 or pq.read_table(path).nbytes <= shard_bytes
+    assert (total == 1) == (shard_bytes >= 20_000)
 
 
 def test_no_records_still_make_files_that_can_be_loaded(tmp_path: Path) -> None:
@@ -376,6 +383,8 @@ def test_messages_with_tool_calls_are_not_described_to_a_reader_that_changes_the
             "dataset_info.json",
             "manifest.json",
             "messages.jsonl",
+            "plots/lengths.png",
+            "plots/scores.png",
             "report.json",
             "sharegpt.json",
         ]

@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.export.card import HUB_LICENSES, size_category
 from pipeline.export.files import write_export
+from pipeline.export.front import size_category
+from pipeline.export.licensing import HUB_LICENSES
+from pipeline.export.settings import Settings
 from pipeline.record import Message, Record, source_id
 from tests.doubles import stream_of
 
@@ -64,7 +66,8 @@ def records(count: int, **more: Any) -> list[Record]:
 
 def card(folder: Path, found: list[Record], **options: Any) -> tuple[dict[str, Any], str]:
     """Front matter and text of the card of an export."""
-    write_export(stream_of(folder, found), folder / "export", fingerprint="f", **options)
+    facts = options.pop("facts", None)
+    write_export(stream_of(folder, found), folder / "export", Settings(**options), facts, fingerprint="f")
     _, front, body = (folder / "export" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     return yaml.safe_load(front), body
 
@@ -120,7 +123,8 @@ def test_the_figures_are_those_of_the_parquet_files(tmp_path: Path) -> None:
 def test_without_parquet_the_card_promises_none(tmp_path: Path) -> None:
     front, body = card(tmp_path, records(2), formats=("alpaca",))
     assert "dataset_info" not in front
-    assert "configs" not in front
+    data = [{"split": "train", "path": "alpaca.json"}]
+    assert front["configs"] == [{"config_name": "default", "default": True, "data_files": data}]
     assert "parquet" not in body
 
 
@@ -182,7 +186,7 @@ def test_the_card_tells_how_the_set_was_made_and_what_its_limits_are(tmp_path: P
     assert "````yaml\nname: demo\nentries:\n  - stage: read  # ```not the end\n````" in body
     assert "dropped 1 bad-utf8" in body
     assert "| self-instruct | 8 | 3 | 3 |" in body
-    assert "`tiny\\|135M` is a very small model: its texts and scores show the mechanism, not quality" in body
+    assert "`tiny¦135M` is a very small model: its texts and scores show the mechanism, not quality" in body
     assert "`large` is a very small model" not in body
     assert "1 rows have no answer yet" in body
     assert "sharegpt.json leaves out 1 rows: odd-length" in body

@@ -40,7 +40,7 @@ def test_a_finished_run_is_exported_once_and_says_so_in_its_manifest(tmp_path: P
     folder = make_run(tmp_path / "r")
     summary = export_run(folder, {})
     names = ["alpaca.json", "sharegpt.json", "messages.jsonl", "data/train-*.parquet"]
-    assert summary == {"folder": str(folder / "export"), "rows": 3, "files": names, "notes": []}
+    assert summary == {"folder": str(folder / "export"), "rows": 3, "files": names, "notes": [], "expectations": []}
     manifest: dict[str, Any] = read_manifest(folder / "export") or {}
     assert manifest["summary"] == summary | {"folder": "export"}
     assert {row["source"] for row in _parquet(folder)} == {"dedup"}

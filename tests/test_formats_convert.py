@@ -220,3 +220,18 @@ def test_mistakes_are_sentences_and_leave_nothing_behind(source: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         convert(source.with_name("none"), "alpaca", source.with_name("out.json"))
     assert list(source.parent.iterdir()) == [source]
+
+
+def test_rows_of_other_licences_are_counted_and_listed(tmp_path: Path) -> None:
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.json"
+    licenses = ["MIT", None, "cc-by-nc-4.0", "Apache 2.0"]
+    rows = [{"instruction": f"q{i}", "output": "a"} | ({"license": n} if n else {}) for i, n in enumerate(licenses)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    done = convert(path, "alpaca", output, only_licenses=["mit", "apache-2.0"])
+    assert (done.written, dict(done.dropped)) == (2, {"license-not-wanted": 2})
+    assert [row["instruction"] for row in json.loads(output.read_text())] == ["q0", "q3"]
+    drops = [json.loads(line) for line in (tmp_path / "out.json.drops.jsonl").read_text().splitlines()]
+    assert [drop["error"] for drop in drops] == ["it is under no known licence", "it is under cc-by-nc-4.0"]
+    known = tmp_path / "alpaca_data.json"
+    known.write_text(json.dumps([{"instruction": "q", "input": "", "output": "a"}]))
+    assert convert(known, "alpaca", output, only_licenses=["mit"]).written == 0

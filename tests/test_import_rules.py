@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("filters/**/*.py")])
 
-ONLY_IN = {"ray": "pipeline/engine/", "openai": "pipeline/llm/", "huggingface_hub": "pipeline/hub.py"}
+ONLY_IN = {"ray": "pipeline/engine/", "openai": "pipeline/llm/", "huggingface_hub": "pipeline/hub"}
 
 STAGES_MAY_IMPORT = (
     "record",
@@ -26,6 +26,7 @@ STAGES_MAY_IMPORT = (
     "llm",
     "formats",
     "errors",
+    "licenses",
     "prompt",
     "answer_request",
     "spans",

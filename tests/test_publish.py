@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import polars as pl
@@ -15,7 +16,8 @@ import pytest
 from huggingface_hub import constants
 
 from pipeline.errors import DataError, SeedmillError, UsageError
-from pipeline.hub import TRIES, fetch_model, publish_folder
+from pipeline.hub import fetch_model
+from pipeline.hub_release import TRIES, Wishes, publish_folder
 from pipeline.leaks import Leak, leaks_in
 from pipeline.release import Published, git_oid, size_text
 from tests.local_hub import Blob, Fault, LocalHub, Repo, local_hub
@@ -81,9 +83,8 @@ def release() -> dict[str, bytes]:
     return {"README.md": CARD.encode(), "alpaca.json": b"[]\n", "data/train-0.parquet": table(3)}
 
 
-def publish(folder: Path, waits: list[float] | None = None, **changes: bool) -> Published:
-    options = {"private": True, "dry_run": False} | changes
-    return publish_folder(folder, REPO, sleep=(waits if waits is not None else []).append, **options)
+def publish(folder: Path, waits: list[float] | None = None, **wishes: Any) -> Published:
+    return publish_folder(folder, REPO, Wishes(**wishes), sleep=(waits if waits is not None else []).append)
 
 
 def paths(published: Published, kind: str) -> list[str]:
@@ -118,7 +119,7 @@ def test_the_first_release_is_one_commit_in_a_new_private_dataset(hub: LocalHub,
 
 def test_what_was_published_reads_back_byte_for_byte(hub: LocalHub, tmp_path: Path) -> None:
     folder = write(tmp_path / "export", release() | {"data/empty.parquet": b""})
-    publish(folder, allow_secrets=True)
+    publish(folder, allow_secrets=True, allow_personal=True)
     for name, data in released(folder).items():
         found = huggingface_hub.hf_hub_download(
             REPO, name, repo_type="dataset", endpoint=hub.url, token=TOKEN, cache_dir=tmp_path / "cache"
@@ -303,7 +304,7 @@ def test_a_card_that_the_hub_refuses_stops_before_any_upload(hub: LocalHub, tmp_
 @pytest.mark.parametrize("name", ["tasks", "alice/", "datasets/alice/tasks", "alice/ta sks", "alice/../tasks", ""])
 def test_a_malformed_name_is_refused_before_any_request(hub: LocalHub, tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"'{name}'")) as caught:
-        publish_folder(write(tmp_path / "export", release()), name, private=True, dry_run=False)
+        publish_folder(write(tmp_path / "export", release()), name)
     assert "USER/NAME" in str(caught.value.hint)
     assert hub.asked == []
 
@@ -533,9 +534,9 @@ def test_a_broken_parquet_file_is_a_sentence(hub: LocalHub, tmp_path: Path) -> N
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from pipeline.hub import publish_folder
+from pipeline.hub_release import Wishes, publish_folder
 for dry_run in (True, False, False):
-    done = publish_folder(Path(sys.argv[1]), "alice/tasks", private=True, dry_run=dry_run)
+    done = publish_folder(Path(sys.argv[1]), "alice/tasks", Wishes(dry_run=dry_run))
     print(done.sentence(), json.dumps(done.as_json()), repr(done))
 """
 

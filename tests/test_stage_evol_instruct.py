@@ -95,7 +95,7 @@ def test_lineage_and_order(tmp_path: Path) -> None:
     assert one.input is None
     assert one.output.startswith("An answer to ")
     assert one.tags == {"category": "geography", "operator": one.method, "round": "1"}
-    assert (one.source, one.license, one.model) == ("evol-instruct", "CC-BY-4.0", "double")
+    assert (one.source, one.license, one.model) == ("evol-instruct", "cc-by-4.0 AND unknown", "double")
     assert re.fullmatch(rf"evol_instruct\.{one.method}\.chat\.en@[0-9a-f]{{12}}", one.prompt or "")
     keys = {digest("call", repr(r)): step(r) for r in llm.asked}
     assert [keys[key] for key in one.calls] == ["evolve", "judge", "answer"]

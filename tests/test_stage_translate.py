@@ -103,7 +103,7 @@ def test_a_record_becomes_its_translation(tmp_path: Path) -> None:
     assert texts(child) == [GERMAN[text] for text in texts(source)]
     assert child.id == derived_id("into-german", [source.id], 0)
     assert (child.parents, child.language, child.method) == ((source.id,), "de", "translate")
-    assert (child.tags, child.license, child.model) == ({"topic": "air"}, "cc0-1.0", "double")
+    assert (child.tags, child.license, child.model) == ({"topic": "air"}, "cc0-1.0 AND unknown", "double")
     assert child.scores == {}
     assert child.calls[0] == "old"
     assert len(child.calls) == 2

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.arguments.kinds import names
 from pipeline.arguments.options import Commands, new_command, with_outputs, with_run_options
 
 
@@ -11,7 +12,15 @@ def add(commands: Commands) -> None:
     publish.add_argument("run", metavar="RUN")
     publish.add_argument("--repo", metavar="USER/NAME", help="default: publish.repo of the recipe")
     publish.add_argument("--public", action="store_true", help="create the dataset public; private otherwise")
-    publish.add_argument("--dry-run", action="store_true", help="print what would be uploaded")
+    publish.add_argument("--pr", action="store_true", help="as a pull request; again, as a commit to the same one")
+    publish.add_argument("--tag", metavar="NAME", help="tag the version, as in v1.0; 'auto' counts")
+    publish.add_argument(
+        "--only-licenses", type=names, metavar="NAMES", help="export again with rows under these alone: mit,apache-2.0"
+    )
+    publish.add_argument("--allow-secrets", action="store_true", help="do not look for keys in the files")
+    publish.add_argument("--allow-personal", action="store_true", help="do not look for personal data in the rows")
+    publish.add_argument("--allow-failed", action="store_true", help="even if expectations of the recipe failed")
+    publish.add_argument("--dry-run", action="store_true", help="print exactly what would change")
     publish.add_argument("--json", action="store_true", help="print the result as JSON")
     with_outputs(publish)
 

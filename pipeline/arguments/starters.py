@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.arguments.kinds import positive
+from pipeline.arguments.kinds import names, positive
 from pipeline.arguments.options import Commands, new_command, with_budget, with_outputs
 
 
@@ -46,6 +46,9 @@ def add(commands: Commands) -> None:
     convert.add_argument("--format", default="auto", metavar="FORMAT", help="what IN is; default: told from its rows")
     convert.add_argument("--dry-run", action="store_true", help="only say what would be written, lost and dropped")
     convert.add_argument("--strict", action="store_true", help="write nothing if anything would be lost or dropped")
+    convert.add_argument(
+        "--only-licenses", type=names, metavar="NAMES", help="only rows under these, as in mit,apache-2.0"
+    )
     convert.add_argument("--json", action="store_true", help="print the counts as JSON")
 
     formats = new_command(commands, "formats", "formats:formats", "list the dataset formats and what they cannot carry")

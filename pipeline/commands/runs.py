@@ -4,12 +4,14 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pipeline.engine import choose_engine, open_engine
 from pipeline.errors import UsageError
+from pipeline.expect import Verdict
 from pipeline.export.files import export_run
 from pipeline.models import Models, ledger_folder
 from pipeline.recipe import SINKS, Recipe, load_recipe
@@ -111,12 +113,20 @@ def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
         # Rules compile their patterns for every block: larger ones where no worker waits for its share.
         block_rows = arguments.block_size or GROUP_ROWS * (4 if engine.name == "local" else 1)
         execute(Plan(recipe, folder, last, engine, models, block_rows, watch, lasting=not arguments.rehearse))
-    exported = export_run(folder, recipe.export) if sink else None
+    exported = export_run(folder, recipe.export, recipe.expect) if sink else None
     if arguments.json:
         print(json.dumps(summary(folder, exported), ensure_ascii=False, indent=1))
     elif not quiet:
         print(closing(folder, exported))
-    return 0
+    return _told(exported or {})
+
+
+def _told(exported: dict[str, Any]) -> int:
+    """Say which expectations failed; the exit code."""
+    failed = [Verdict(**verdict) for verdict in exported.get("expectations", ()) if not verdict["met"]]
+    for verdict in failed:
+        print(f"seedmill: expectation failed: {verdict.sentence()}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _target(recipe: Recipe, to: str | None) -> tuple[int, bool]:
@@ -158,6 +168,9 @@ def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = Fals
     else:
         parts.append(f"{exported['rows']:,} rows exported to {exported['folder']}: {', '.join(exported['files'])}")
         parts += [f"note: {note}" for note in exported.get("notes", ())]
+        if judged := [Verdict(**verdict) for verdict in exported.get("expectations", ())]:
+            parts.append(f"{sum(verdict.met for verdict in judged)} of {len(judged)} expectations met")
+            parts += [f"  {'ok  ' if verdict.met else 'FAIL'}  {verdict.sentence()}" for verdict in judged]
     return "\n".join(parts)
 
 

@@ -40,6 +40,7 @@ def convert(arguments: argparse.Namespace) -> int:
         arguments.format,
         dry_run=arguments.dry_run,
         strict=arguments.strict,
+        only_licenses=arguments.only_licenses or (),
     )
     print(json.dumps(result.counts(), ensure_ascii=False, indent=1) if arguments.json else result.sentence())
     return 0

@@ -1,47 +1,41 @@
 """The dataset card: README.md with the Hub's YAML front matter, from the records and the run's facts."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import yaml
 
+from pipeline.expect import Verdict
+from pipeline.export import made
+from pipeline.export.figures import Spread, spread
+from pipeline.export.front import TOOL, Split, front_matter, is_made
+from pipeline.export.licensing import license_table
+from pipeline.export.markdown import code, plain, table
+from pipeline.export.plots import labels
 from pipeline.export.survey import Kind, Survey
-from pipeline.report import funnel, tables
-
-TOOL = "seedmill"
-
-SIZES = (
-    *((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")),
-    *((10**8, "10M<n<100M"), (10**9, "100M<n<1B"), (10**10, "1B<n<10B"), (10**11, "10B<n<100B")),
-    *((10**12, "100B<n<1T"),),
-)
-"""The Hub's size categories: a count below the number is in the category."""
-
-HUB_LICENSES = frozenset(
-    (
-        *("apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bigcode-openrail-m"),
-        *("afl-3.0", "artistic-2.0", "bsl-1.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "c-uda"),
-        *("cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0"),
-        *("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"),
-        *("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cdla-sharing-1.0", "cdla-permissive-1.0"),
-        *("cdla-permissive-2.0", "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2", "agpl-3.0"),
-        *("gfdl", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc", "mpl-2.0", "ms-pl", "ncsa"),
-        *("odc-by", "odbl", "ofl-1.1", "openrail++", "osl-3.0", "pddl", "postgresql", "unlicense", "wtfpl", "zlib"),
-        *("llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "gemma", "unknown", "other"),
-    )
-)
-"""Licence identifiers that the Hub accepts (its documentation's list, common ones)."""
+from pipeline.licenses import UNKNOWN, parts
 
 _UNKNOWN_LICENSE = "The licence of {} rows is not known: check their sources before you use or publish them."
+_PARTLY_UNKNOWN = "Of the licence of {} rows only a part is known: something they were made from, or by, names none."
+_STATED = "The publisher states {} for the whole; {} rows name no licence of their own."
 _MODEL_TEXT = "Language models wrote text in it that can be wrong, biased or out of date, and that no person has read."
 _SMALL_MODEL = (
-    "`{}` is a very small model: its texts and scores show the mechanism, not quality; do not train on them for "
+    "{} is a very small model: its texts and scores show the mechanism, not quality; do not train on them for "
     "anything but a test."
 )
+_KINDS: dict[Kind, str] = {
+    "answers": "instructions with answers",
+    "preference": "instructions with a chosen and a rejected answer",
+    "verdicts": "instructions with an answer and a verdict on it",
+}
+_PURPOSES = {
+    "alpaca": "Alpaca rows (instruction, input, output)",
+    "sharegpt": "ShareGPT conversations that LLaMA-Factory accepts",
+    "messages": "OpenAI messages",
+    "parquet": "`datasets`: messages, with the provenance of each row",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,180 +46,126 @@ class Card:
         title: name of the dataset for people.
         survey: counts over the records.
         schema: Arrow schema of the parquet files, or None when there are none.
-        arrow_bytes, download_bytes: their size in memory and on disk.
+        splits: the splits of the parquet files.
         files: rows of each file, and what was left out of it, as in report.json.
         facts: the run, as `pipeline.run.read_run` gives it.
         license: the licence the user names for the whole, or None.
+        not_selected: licence -> rows left out for it, as in report.json.
+        verdicts: of the recipe's expectations.
+        notes: what people should be told of the splits.
+        pictures: those that stand beside the card.
     """
 
     title: str
     survey: Survey
     schema: Any
-    arrow_bytes: int
-    download_bytes: int
+    splits: list[Split]
     files: Mapping[str, Mapping[str, Any]]
     facts: Mapping[str, Any]
     license: str | None = None
+    not_selected: Mapping[str, Mapping[str, Any]] | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    notes: tuple[str, ...] = ()
+    pictures: frozenset[str] = frozenset()
 
 
 def card_text(card: Card) -> str:
     """The whole README.md."""
-    front = yaml.safe_dump(front_matter(card), sort_keys=False, allow_unicode=True, width=1_000)
-    sections = [_what(card), _how(card), _funnel(card), _limits(card)]
-    return f"---\n{front}---\n\n# {card.title}\n\n" + "\n\n".join(section for section in sections if section) + "\n"
-
-
-def front_matter(card: Card) -> dict[str, Any]:
-    """The YAML block, with the keys and values that the Hub knows."""
-    survey = card.survey
-    tags = [tag for tag in survey.counts["language"] if tag]
-    primary = sorted({tag.split("-")[0].lower() for tag in tags})
-    made = any(survey.counts["model"].keys() - {None})
-    front: dict[str, Any] = {}
-    if primary:
-        front["language"] = primary
-        if any("-" in tag for tag in tags):
-            front["language_bcp47"] = sorted(tags)
-        front["multilinguality"] = ["monolingual" if len(primary) == 1 else "multilingual"]
-    front |= license_fields(card)
-    front["pretty_name"] = card.title
-    if made:
-        front |= {"annotations_creators": ["machine-generated"], "language_creators": ["machine-generated"]}
-        front["source_datasets"] = ["original"]
-    front["size_categories"] = [size_category(survey.rows)]
-    front["task_categories"] = ["text-generation"]
-    front["tags"] = [*(["synthetic"] if made else []), "instruction-tuning", TOOL]
-    return front | (_loading(card) if card.schema is not None else {})
-
-
-def _loading(card: Card) -> dict[str, Any]:
-    split = {"name": "train", "num_bytes": card.arrow_bytes, "num_examples": card.survey.rows}
-    return {
-        "configs": [
-            {
-                "config_name": "default",
-                "default": True,
-                "data_files": [{"split": "train", "path": "data/train-*.parquet"}],
-            }
-        ],
-        "dataset_info": {
-            "config_name": "default",
-            "features": [_feature(field.name, field.type) for field in card.schema],
-            "splits": [split],
-            "download_size": card.download_bytes,
-            "dataset_size": card.arrow_bytes,
-        },
-    }
-
-
-def _feature(name: str, kind: Any) -> dict[str, Any]:
-    return {"name": name, **_feature_type(kind)}
-
-
-def _feature_type(kind: Any) -> dict[str, Any]:
-    """An Arrow type as `datasets` writes features into cards."""
-    if pa.types.is_struct(kind):
-        return {"struct": [_feature(field.name, field.type) for field in kind]}
-    if pa.types.is_list(kind):
-        inner = _feature_type(kind.value_type)
-        return {"list": inner.get("struct") or inner.get("dtype") or inner}
-    return {"dtype": {"double": "float64"}.get(str(kind), str(kind))}
-
-
-def size_category(rows: int) -> str:
-    """The Hub's name for a number of rows."""
-    return next((name for limit, name in SIZES if rows < limit), "n>1T")
-
-
-def license_fields(card: Card) -> dict[str, str]:
-    """`license`, and for one that the Hub has no name for also `license_name` and `license_link`."""
-    found = [card.license] if card.license else list(card.survey.counts["license"])
-    if len(found) != 1:
-        known = [name for name in found if name]
-        return _other("mixed") if known else {"license": "unknown"}
-    if found[0] is None:
-        return {"license": "unknown"}
-    name = "-".join(found[0].lower().split())
-    return {"license": name} if name in HUB_LICENSES else _other(name)
-
-
-def _other(name: str) -> dict[str, str]:
-    return {"license": "other", "license_name": name, "license_link": "LICENSE.md"}
-
-
-def license_page(card: Card) -> str | None:
-    """LICENSE.md, which `license_link` points at; None when the licence needs no explanation."""
-    if "license_link" not in license_fields(card):
-        return None
-    lines = ["# Licences of the rows", ""]
-    if card.license:
-        lines += [f"The publisher states: {card.license}", ""]
-    lines += ["| licence | rows |", "|---|---:|"]
-    lines += [f"| {_cell(name or 'not known')} | {count:,} |" for name, count in _ranked(card.survey.counts["license"])]
-    return "\n".join(lines) + "\n"
+    block_of = front_matter(card.title, card.survey, card.schema, card.splits, card.files, card.license)
+    front = yaml.safe_dump(block_of, sort_keys=False, allow_unicode=False, width=1_000)
+    run = made.Made(card.facts, card.survey, card.pictures)
+    sections = (_what(card), _licences(card), run.how(), run.funnel(), run.tables(), _measures(card), _expected(card))
+    body = "\n\n".join(section for section in (*sections, _limits(card), run.citations()) if section)
+    return f"---\n{front}---\n\n# {plain(card.title)}\n\n{body}\n"
 
 
 def _what(card: Card) -> str:
     survey = card.survey
-    languages = ", ".join(f"{name or 'not determined'} ({n:,})" for name, n in _ranked(survey.counts["language"]))
-    kinds: dict[Kind, str] = {
-        "answers": "instructions with answers",
-        "preference": "instructions with a chosen and a rejected answer",
-        "verdicts": "instructions with an answer and a verdict on it",
-    }
-    lines = [f"{survey.rows:,} {kinds[survey.kind]}, made with {TOOL}. Languages: {languages or 'none'}.", ""]
-    lines += ["| file | rows | for |", "|---|---:|---|"]
-    purposes = {
-        "alpaca.json": "Alpaca rows (instruction, input, output)",
-        "sharegpt.json": "ShareGPT conversations that LLaMA-Factory accepts",
-        "messages.jsonl": "OpenAI messages",
-        "data/train-*.parquet": "`datasets`: messages, with the provenance of each row",
-    }
-    lines += [f"| {file} | {facts['rows']:,} | {purposes[file]} |" for file, facts in card.files.items()]
+    languages = ", ".join(
+        f"{plain(name or 'not determined')} ({n:,})" for name, n in ranked(survey.languages | _untold(survey))
+    )
+    lines = [f"{survey.rows:,} {_KINDS[survey.kind]}, made with {TOOL}. Languages: {languages or 'none'}.", ""]
+    rows = [(name, f"{facts['rows']:,}", _purpose(facts)) for name, facts in card.files.items()]
+    lines.append(table(("file", "rows", "for"), rows, "lrl"))
+    if len(card.splits) > 1:
+        lines += ["", _SPLIT_NOTE]
+    lines += [f"- {plain(note)}" for note in card.notes]
     return "\n".join([*lines, "", "`dataset_info.json` describes them to LLaMA-Factory, `SHA256SUMS` their bytes."])
 
 
-def _how(card: Card) -> str:
-    lines = ["## How it was made"]
-    entries = card.facts.get("entries", ())
-    if entries:
-        lines += ["", "| entry | stage | models |", "|---|---|---|"]
-    for entry in entries:
-        models = (entry.get("manifest") or {}).get("models") or {}
-        named = ", ".join(f"{_cell(m.get('model', ''))} ({role})" for role, m in models.items())
-        lines.append(f"| {entry['name']} | {entry['stage']} | {named} |")
-    for title, column in (("Sources", "source"), ("Models that wrote", "model"), ("Prompts", "prompt")):
-        found = [(name, count) for name, count in _ranked(card.survey.counts[column]) if name]
-        if found:
-            lines += ["", f"{title}: " + ", ".join(f"`{_cell(name)}` ({count:,} rows)" for name, count in found) + "."]
-    recipe = card.facts.get("text")
-    if recipe:
-        # A fence longer than any run of backticks in the recipe, so that the recipe cannot end it.
-        fence = "`" * (1 + max([2, *map(len, re.findall("`+", recipe))]))
-        note = "The recipe, as written (settings changed on the command line are not in it):"
-        lines += ["", note, "", f"{fence}yaml", recipe.rstrip("\n"), fence]
+_SPLIT_NOTE = (
+    "No near-duplicate, no repeated question and no version of a row (its translation, what was evolved from it) "
+    "stands in another split than the row itself: whole groups were assigned, by a hash of their first record."
+)
+
+
+def _purpose(facts: Mapping[str, Any]) -> str:
+    return _PURPOSES[facts["format"]] + ("" if facts["split"] == "train" else f", split `{facts['split']}`")
+
+
+def _untold(survey: Survey) -> Counter[str | None]:
+    """Records whose language nobody has named and nothing could tell."""
+    return Counter({None: survey.measured[None]}) if survey.measured[None] else Counter()
+
+
+def _licences(card: Card) -> str:
+    origins = card.survey.origins
+    if set(origins) <= {None} and not card.not_selected:
+        return ""
+    lines = ["## Licence", "", license_table(card.survey)]
+    if card.license:
+        unknown = sum(origin.rows for name, origin in origins.items() if name is None)
+        lines += ["", _STATED.format(plain(card.license), f"{unknown:,}")]
+    for name, entry in (card.not_selected or {}).items():
+        lines += ["", f"{entry['rows']:,} rows under {plain(name)} were left out for it (listed in report.json)."]
     return "\n".join(lines)
 
 
-def _funnel(card: Card) -> str:
-    steps = funnel.steps(card.facts) if card.facts.get("entries") else []
-    if not steps:
+def _measures(card: Card) -> str:
+    survey = card.survey
+    rows = [("question, characters", spread(survey.questions)), ("answer, characters", spread(survey.answers))]
+    names = labels(sorted(survey.scores))
+    rows += [(f"score {plain(name)}", spread(survey.scores[name])) for name in sorted(survey.scores)]
+    shown = [(name, *_figures(found)) for name, found in rows if found is not None]
+    if not shown:
         return ""
-    found = tables.as_markdown(steps)
-    return f"## What was kept and dropped\n\n{funnel.as_markdown(steps)}" + (f"\n\n{found}" if found else "")
+    header = ("", "rows", "mean", "least", "median", "95th percentile", "most")
+    lines = ["## Scores and lengths", "", table(header, shown)]
+    for picture, alt in (("lengths", "Lengths of questions and answers"), ("scores", "Scores")):
+        if f"plots/{picture}.png" in card.pictures:
+            lines += ["", f"![{alt}](plots/{picture}.png)"]
+    keyed = [f"{label} is {plain(name)}" for name, label in names.items() if label != name]
+    return "\n".join([*lines, *(["", f"In the picture {'; '.join(keyed)}."] if keyed else [])])
+
+
+def _figures(found: Spread) -> tuple[str, ...]:
+    values = (found.mean, found.least, found.median, found.high, found.most)
+    return (f"{found.count:,}", *(f"{value:,.4g}" if value < 1_000 else f"{value:,.0f}" for value in values))
+
+
+def _expected(card: Card) -> str:
+    if not card.verdicts:
+        return ""
+    rows = [(code(v.what), plain(v.asked), plain(v.found), "yes" if v.met else "**no**") for v in card.verdicts]
+    return "## Expectations\n\n" + table(("expectation", "asked for", "found", "met"), rows, "llll")
 
 
 def _limits(card: Card) -> str:
     survey = card.survey
     lines = ["## Limits", ""]
     unknown = survey.counts["license"][None]
-    if unknown and not card.license:
-        lines.append(f"- {_UNKNOWN_LICENSE.format(f'{unknown:,}')}")
-    if survey.counts["model"].keys() - {None}:
+    partly = sum(n for name, n in survey.counts["license"].items() if name and UNKNOWN in parts(name))
+    if not card.license:
+        lines += [f"- {_UNKNOWN_LICENSE.format(f'{unknown:,}')}"] if unknown else []
+        lines += [f"- {_PARTLY_UNKNOWN.format(f'{partly:,}')}"] if partly else []
+    if is_made(survey):
         lines.append(f"- {_MODEL_TEXT}")
     roles = (card.facts.get("models") or {}).values()
     small = dict.fromkeys(model["model"] for model in roles if model.get("small"))
-    lines += [f"- {_SMALL_MODEL.format(_cell(name))}" for name in small]
+    lines += [f"- {_SMALL_MODEL.format(code(name))}" for name in small]
+    told = sum(n for name, n in survey.measured.items() if name)
+    if told:
+        lines.append(f"- The language of {told:,} rows was told from their text, which fails on short ones.")
     if survey.answered < survey.rows and survey.kind == "answers":
         lines.append(f"- {survey.rows - survey.answered:,} rows have no answer yet.")
     for file, facts in card.files.items():
@@ -237,9 +177,6 @@ def _limits(card: Card) -> str:
     return "\n".join(lines)
 
 
-def _ranked(counts: Counter[str | None]) -> list[tuple[str | None, int]]:
+def ranked(counts: Mapping[str | None, int]) -> list[tuple[str | None, int]]:
+    """The counts from the largest, equal ones by name."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0] or ""))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("`", "'")

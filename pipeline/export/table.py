@@ -10,13 +10,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.export.settings import SHARD_MB
 from pipeline.export.survey import Survey
 from pipeline.formats.turns import chat
 from pipeline.record import MESSAGE_FIELDS, Message, Record
 
 GROUP_ROWS = 5_000
-GROUPS_A_SHARD = 20
-"""Rows of a row group and groups of a file, whatever the blocks were: equal rows are equal bytes."""
+GROUPS_A_SHARD = 16
+"""Rows of a row group, and how many groups of long texts a file has at least: cut where the rows say so, whatever the
+blocks were, so that equal rows are equal bytes."""
+
+_LETTER_BYTES = 3
+"""Of a Chinese character in UTF-8."""
 
 _CALL = pa.struct(
     [
@@ -53,9 +58,10 @@ def _middle(turns: Any) -> list[tuple[str, Any]]:
 
 
 class Table:
-    """Writes records as `train-00000.parquet` ... with pinned options; call `close` at the end.
+    """Writes records as `train-00000-of-00002.parquet` ... with pinned options; call `close` at the end.
 
     Attributes:
+        split: what the files' names begin with.
         schema: the Arrow schema of every file.
         rows: records written.
         arrow_bytes: size in memory, as the Hub's cards count it.
@@ -64,46 +70,59 @@ class Table:
     """
 
     def __init__(
-        self, folder: Path, survey: Survey, group_rows: int = GROUP_ROWS, groups_a_shard: int = GROUPS_A_SHARD
+        self,
+        folder: Path,
+        survey: Survey,
+        split: str = "train",
+        shard_bytes: float = SHARD_MB * 1e6,
+        group_rows: int = GROUP_ROWS,
     ) -> None:
+        self.split = split
         self.schema = table_schema(survey)
         self.rows = self.arrow_bytes = 0
         self.lost: Counter[str] = Counter()
         self.files: list[Path] = []
-        self._folder, self._group_rows, self._groups_a_shard = folder, group_rows, groups_a_shard
-        self._groups = 0
+        self._folder, self._group_rows, self._shard_bytes = folder, group_rows, shard_bytes
+        self._group_letters = shard_bytes / GROUPS_A_SHARD / _LETTER_BYTES
+        self._in_shard = self._letters = 0
         self._waiting: list[Record] = []
         self._writer: Any = None
 
     def add(self, record: Record) -> None:
         """Append one record."""
         self._waiting.append(record)
-        if len(self._waiting) == self._group_rows:
+        self._letters += sum(len(message.content) for message in record.messages)
+        if len(self._waiting) == self._group_rows or self._letters >= self._group_letters:
             self._write()
 
     def close(self) -> None:
-        """Write what is waiting; a set without rows still has one file, which tells its columns."""
+        """Write what is waiting, and name the files; a set without rows still has one, which tells its columns."""
         if self._waiting or not self.files:
             self._write()
+        self._end_shard()
+        total = f"{len(self.files):05d}"
+        self.files = [path.rename(path.with_stem(f"{path.stem}-of-{total}")) for path in self.files]
+
+    def _end_shard(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def _write(self) -> None:
+        table = self._table(self._waiting)
+        if self._in_shard and self._in_shard + table.nbytes > self._shard_bytes:
+            self._end_shard()
         if self._writer is None:
-            path = self._folder / f"train-{len(self.files):05d}.parquet"
+            path = self._folder / f"{self.split}-{len(self.files):05d}.parquet"
             self.files.append(path)
             self._writer = pq.ParquetWriter(path, self.schema, compression="zstd", compression_level=3, version="2.6")
-        table = self._table(self._waiting)
+            self._in_shard = 0
         if table.num_rows:
             self._writer.write_table(table)
-        self._groups += 1
         self.rows += table.num_rows
         self.arrow_bytes += table.nbytes
-        self._waiting = []
-        if self._groups % self._groups_a_shard == 0:
-            self._writer.close()
-            self._writer = None
+        self._in_shard += table.nbytes
+        self._waiting, self._letters = [], 0
 
     def _table(self, records: Sequence[Record]) -> Any:
         columns = [self._column(name, records) for name in self.schema.names]

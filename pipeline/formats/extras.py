@@ -28,6 +28,15 @@ def leftover(row: Mapping[str, Any], known: frozenset[str], turns: Mapping[str, 
     return {"tags": tags, "extra": dumps(rest) if rest else None}
 
 
+def own_license(extra: str | None) -> str | None:
+    """The licence that a row of a format without such a column names in a column `license` (or `licence`)."""
+    if extra is None or '"licen' not in extra:
+        return None
+    row = json.loads(extra)
+    found = row.get("license") or row.get("licence")
+    return found if isinstance(found, str) and found.strip() else None
+
+
 def whole_row(format: Format, record: Record) -> tuple[dict[str, Any], list[str]]:
     """A record as a row of the format together with the columns it came with, and what could not be put back."""
     if format.provenance:

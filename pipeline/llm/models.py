@@ -42,6 +42,7 @@ MODEL_SCHEMA: dict[str, Any] = {
         "style": {"enum": ["chat", "completion"]},
         "languages": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]{2,3}$"}},
         "small": {"type": "boolean"},
+        "terms": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "price": PRICE_SCHEMA,
         "mode": {"enum": ["online", "batch", "auto"]},
         "batch": {
@@ -75,7 +76,7 @@ _ENDPOINT = (
     *("base_url", "server", "local", "api_key_env", "endpoint_name", "extra_headers", "concurrency", *_RATES),
     *("mode", "batch"),
 )
-_MODEL = ("model", "style", "languages", "small", "price", "token_param", "extra_body")
+_MODEL = ("model", "style", "languages", "small", "terms", "price", "token_param", "extra_body")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class ModelSpec:
         extra_headers: sent with every call; a value `$NAME` is read from the environment when it is sent.
         languages: the languages it can write, as BCP 47 primary tags; empty means no limit is known.
         small: True for models whose answers show the mechanism, not quality.
+        terms: licences or terms of what it writes, none at all when empty; None for what `licenses.yaml` says.
         price: US dollars per million tokens, the recipe's or the published one (see `prices.yaml`); None when unknown.
         concurrency: the largest number of calls in flight.
         timeout: seconds that one attempt may take.
@@ -121,6 +123,7 @@ class ModelSpec:
     style: Style = "chat"
     languages: tuple[str, ...] = ()
     small: bool = False
+    terms: tuple[str, ...] | None = None
     price: Mapping[str, float] | None = None
     concurrency: int = 16
     requests_per_minute: float | None = None
@@ -153,7 +156,7 @@ class ModelSpec:
     @property
     def profile(self) -> Profile:
         """What stages may know of it."""
-        names = ("role", "model", "style", "languages", "concurrency", "small")
+        names = ("role", "model", "style", "languages", "concurrency", "small", "terms")
         samples, texts = (int(self.kind.rule(name, self.model)) for name in ("samples", "texts"))
         return Profile(samples=samples, texts=texts, **{name: getattr(self, name) for name in names})
 
@@ -284,7 +287,7 @@ def _spec(role: str, settings: Mapping[str, Any]) -> ModelSpec:
         named_server(settings["server"], f"models.{role}.server")
     known = {f.name for f in fields(ModelSpec)}
     values: dict[str, Any] = {
-        name: tuple(v) if name == "languages" else v for name, v in settings.items() if name in known
+        name: tuple(v) if name in ("languages", "terms") else v for name, v in settings.items() if name in known
     }
     if values.get("price") is None and not values.get("local"):
         found = published(values["base_url"], values["model"])

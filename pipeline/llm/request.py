@@ -127,6 +127,7 @@ class Profile:
         small: True for models whose answers show the mechanism, not quality.
         samples: the most samples that one call may ask for.
         texts: the most texts that one embeddings or moderations call may hold.
+        terms: licences or terms that hold for what it writes, when the recipe says so.
     """
 
     role: str
@@ -137,6 +138,7 @@ class Profile:
     small: bool = False
     samples: int = 1
     texts: int = 32
+    terms: tuple[str, ...] | None = None
 
     def require_language(self, language: str) -> None:
         """Raise UsageError when this model is known not to write `language`."""

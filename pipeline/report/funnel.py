@@ -1,6 +1,6 @@
 """The funnel: for each entry of a run what came in, was made, fixed, dropped by which reason, and kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,8 @@ def rows(found: Sequence[Step]) -> Iterable[tuple[str, str, str, str, str]]:
 
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(((k, v) for k, v in counts.items() if v), key=lambda item: (-item[1], item[0]))
+    # A note may also be a table of its own, which the dataset card shows.
+    return sorted(((k, v) for k, v in counts.items() if isinstance(v, int) and v), key=lambda item: (-item[1], item[0]))
 
 
 HEADER = ("entry", "in", "made", "kept", "what happened")
@@ -75,13 +76,13 @@ def as_text(found: Sequence[Step]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def as_markdown(found: Sequence[Step]) -> str:
-    """The funnel as a markdown table, the events of an entry in one cell."""
+def as_markdown(found: Sequence[Step], shown: Callable[[str], str] = str) -> str:
+    """The funnel as a markdown table, the events of an entry in one cell; `shown` escapes what recipes name."""
     lines = [f"| {' | '.join(HEADER)} |", "|---|---:|---:|---:|---|"]
     for step in found:
-        happened = "; ".join(row[4] for row in rows([step]) if row[4])
+        happened = "; ".join(shown(row[4]) for row in rows([step]) if row[4])
         made = f"{step.derived:,}" if step.derived else ""
-        lines.append(f"| {step.name} | {step.rows_in:,} | {made} | {step.kept:,} | {happened} |")
+        lines.append(f"| {shown(step.name)} | {step.rows_in:,} | {made} | {step.kept:,} | {happened} |")
     return "\n".join(lines).replace("|  |", "| |")
 
 

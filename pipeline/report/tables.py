@@ -24,17 +24,3 @@ def as_text(found: Sequence[Step]) -> str:
     return "\n\n".join(
         f"{printable(entry)}:\n{table(header, lines, left=1)}" for entry, header, lines in _tables(found)
     )
-
-
-def as_markdown(found: Sequence[Step]) -> str:
-    """All tables as markdown."""
-    parts = []
-    for entry, header, lines in _tables(found):
-        rows = ["| " + " | ".join(_cell(cell) for cell in line) + " |" for line in [header, *lines]]
-        rule = "|---|" + "---:|" * (len(header) - 1)
-        parts.append("\n".join([f"{entry}:", "", rows[0], rule, *rows[1:]]))
-    return "\n\n".join(parts)
-
-
-def _cell(text: str) -> str:
-    return printable(text).replace("|", "\\|").replace("\n", " ").replace("`", "'").replace("<", "&lt;")

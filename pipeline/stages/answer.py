@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request
 from pipeline.errors import UsageError
+from pipeline.licenses import derived
 from pipeline.llm.flow import Flow
 from pipeline.llm.request import Profile
 from pipeline.prompt import Prompt, load_prompt
@@ -82,7 +83,7 @@ class Answer:
         result = yield from answered(request, language, more)
         notes = ("continued",) if len(result.calls) > 1 else ()
         if isinstance(result, Answered):
-            filled = with_answer(record, result)
+            filled = with_answer(record, result, profile)
             if self._own_prompt:
                 filled = replace(filled, prompt=self._own_prompt.ref)
             return Fate(kept=(filled,), notes=notes)
@@ -129,7 +130,7 @@ def _last_answer(record: Record) -> tuple[Message, ...]:
     return tuple(takewhile(lambda m: m.role == "assistant", reversed(record.messages)))
 
 
-def with_answer(record: Record, answer: Answered) -> Record:
+def with_answer(record: Record, answer: Answered, profile: Profile) -> Record:
     """The record ending in this answer, under the same id; what was said of an earlier answer is gone."""
     old = _last_answer(record)
     return replace(
@@ -137,5 +138,6 @@ def with_answer(record: Record, answer: Answered) -> Record:
         messages=(*record.messages[: len(record.messages) - len(old)], answer.message),
         scores={} if any(m.content.strip() for m in old) else record.scores,
         model=answer.model or record.model,
+        license=derived([record.license], answer.model or record.model, profile.terms),
         calls=(*record.calls, *answer.calls),
     )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request
 from pipeline.errors import UsageError
+from pipeline.licenses import derived
 from pipeline.llm.flow import Flow, Unavailable, converse
 from pipeline.llm.request import Profile, Reply, Request
 from pipeline.prompt import Prompt, load_prompt
@@ -225,7 +226,7 @@ class _Evolution:
             parents=(parent.id,),
             model=reply.model,
             prompt=self.prompts[operator].ref,
-            license=parent.license,
+            license=derived([parent.license], reply.model, self.profile.terms),
             calls=(reply.key,),
         )
 

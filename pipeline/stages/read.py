@@ -13,10 +13,12 @@ from pipeline.errors import UsageError
 from pipeline.formats import FORMATS
 from pipeline.formats.columns import frame_of, frame_of_plain
 from pipeline.formats.elements import Unreadable, shown
+from pipeline.formats.extras import own_license
 from pipeline.formats.files import expand
 from pipeline.formats.plain import Plain
 from pipeline.formats.reading import blocks, format_named
 from pipeline.formats.shape import Fields
+from pipeline.licenses import combined, of_source
 from pipeline.record import Drop, Record, digest, source_id, to_drop_frame
 from pipeline.stage import Outcome, Stream, Tools
 
@@ -33,7 +35,8 @@ class Read:
         data: files, globs or addresses of a dataset.
         format: what their rows are (`seedmill formats`); `auto` tells it from each row.
         language: BCP 47 tag of every record, when it is known.
-        license: licence of every record, such as cc-by-4.0.
+        license: licence of every record, such as cc-by-4.0; what a row says of its own licence holds beside it. Where
+            neither is there, that of a known dataset (`pipeline/licenses.yaml`).
         source: where the records come from; the file's name when not given.
         limit: read no more than this many records, the first ones.
     """
@@ -59,7 +62,7 @@ class Read:
 
     def run(self, stream: Stream, tools: Tools) -> Iterator[Outcome]:
         """Outcomes of about BLOCK_ROWS rows each; `stream` is empty."""
-        repeats = _Repeats()
+        repeats = Repeats()
         kept: list[Record] = []
         drops: list[Drop] = []
         done = told = 0
@@ -84,7 +87,7 @@ class Read:
             yield _outcome(kept, drops)
         tools.progress(done, done)
 
-    def _items(self, repeats: "_Repeats") -> Iterator[Record | Drop | pl.DataFrame]:
+    def _items(self, repeats: "Repeats") -> Iterator[Record | Drop | pl.DataFrame]:
         """Records and drops one by one, and frames of SCHEMA of plain rows."""
         format = None if self.format == "auto" else format_named(self.format)
         left = self.limit
@@ -105,7 +108,7 @@ class Read:
                 if left == 0:
                     return
 
-    def _record(self, path: Path, fields: Fields, repeats: "_Repeats") -> Record:
+    def _record(self, path: Path, fields: Fields, repeats: "Repeats") -> Record:
         return Record(id=repeats.id_of(fields), **(cast(Any, fields) | self._ours(path, fields)))
 
     def _ours(self, path: Path, fields: Fields) -> dict[str, str | None]:
@@ -114,8 +117,14 @@ class Read:
             "source": self.source or fields.get("source") or shown(path.name),
             "method": fields.get("method") or ("seed" if self.seeds else "read"),
             "language": self.language or fields.get("language"),
-            "license": self.license or fields.get("license"),
+            "license": self._license(fields, path),
         }
+
+    def _license(self, fields: Fields, path: Path) -> str | None:
+        own = fields.get("license") or own_license(fields.get("extra"))
+        if self.license or own:
+            return combined([text for text in (self.license, own) if text])
+        return of_source(self.source or fields.get("source")) or of_source(path.name)
 
     def _drop(self, path: Path, position: int, item: Unreadable) -> Drop:
         detail = {"file": shown(path.name), "line": item.line, "error": item.error, "raw": item.raw}
@@ -128,7 +137,7 @@ class Read:
         return Drop(record=record, reason=item.reason, detail=detail | ({"field": item.field} if item.field else {}))
 
 
-class _Repeats:
+class Repeats:
     """Ids of records read so far, so that an exact repeat gets the next occurrence number."""
 
     def __init__(self) -> None:
@@ -137,6 +146,7 @@ class _Repeats:
         self._counts: Counter[bytes] = Counter()
 
     def id_of(self, fields: Fields) -> str:
+        """The id of the next record."""
         parts = (fields["messages"], fields.get("input"), fields.get("tools"))
         id = source_id(*parts)
         digest = bytes.fromhex(id)

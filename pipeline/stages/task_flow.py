@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answer_request import answer_request
+from pipeline.licenses import derived
 from pipeline.llm.flow import Flow
 from pipeline.llm.request import Profile, Reply, Request
 from pipeline.prompt import Prompt
@@ -85,6 +86,7 @@ class TaskFlow:
             method=s.mode,
             parents=tuple(record.id for record in shown_tasks),
             model=reply.model,
+            license=derived([record.license for record in shown_tasks], reply.model, self.profile.terms),
             prompt=self.prompts["list"].ref,
             calls=(reply.key,),
         )

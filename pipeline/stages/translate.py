@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pipeline.answer_request import MAX_TOKENS, TEMPERATURE, answer_request
 from pipeline.errors import UsageError
+from pipeline.licenses import derived
 from pipeline.llm.flow import Flow
 from pipeline.llm.request import Profile
 from pipeline.prompt import load_prompt
@@ -119,7 +120,9 @@ class Translate:
                 drop = Drop(record=child, reason=result.reason, detail=result.detail)
                 return self._fate(record, child, drop, notes)
             texts |= result.texts
-            child = replace(child, model=result.model or child.model)
+            model = result.model or child.model
+            license = derived([child.license], model, tools.model(self.model).terms)
+            child = replace(child, model=model, license=license)
         child, lost = with_texts(child, texts), None
         if anew:
             child, lost = yield from self._answer(child, answering, tools)
@@ -134,7 +137,7 @@ class Translate:
         if not isinstance(result, Answered):
             child = replace(child, calls=(*child.calls, *result.calls))
             return child, Drop(record=child, reason=result.reason, detail=result.detail)
-        child = with_answer(child, result)
+        child = with_answer(child, result, profile)
         if evidence := wrong_language(child.output, self.to):
             detail = evidence | {"text": child.output, "model": result.model}
             return child, Drop(record=child, reason="translation-wrong-language", detail=detail)

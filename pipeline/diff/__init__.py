@@ -1,0 +1,1 @@
+"""Two versions of a dataset compared: what is in each, and what became of its rows."""
