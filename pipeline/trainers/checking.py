@@ -161,7 +161,8 @@ def _of_file(trainer: Trainer, survey: Survey) -> list[Finding]:
     if survey.layout is not None and survey.layout.base not in trainer.row_rules:
         shapes = ", ".join(trainer.row_rules)
         known = f"its rows have the shape '{survey.layout.base}'; read are {shapes}"
-        return [stops("shape-not-read", f"{known}. Convert it first: seedmill convert FILE --to FORMAT -o OUT")]
+        mended = "the snippet of --glue brings it into shape, as does" if survey.layout.base in trainer.mends else "try"
+        return [stops("shape-not-read", f"{known}; {mended} seedmill convert FILE --to FORMAT -o OUT")]
     return found
 
 

@@ -45,6 +45,7 @@ class Trainer:
         row_rules: shape -> objections to a row, in the trainer's order; a shape that is missing is not read at all. The
             order of the shapes is that in which one of several files is preferred.
         notes: what a user of this shape should know.
+        mends: shapes that are not read, and that the snippet of `--glue` brings into one that is.
     """
 
     name: str
@@ -54,3 +55,4 @@ class Trainer:
     row_rules: Mapping[Base, tuple[RowRule, ...]]
     too_long: TooLong
     notes: Callable[[Layout], list[str]]
+    mends: tuple[Base, ...] = ()

@@ -15,16 +15,34 @@ from pipeline.trainers.survey import Layout, Survey
 from pipeline.trainers.trainer import TooLong, Trainer
 from pipeline.trainers.turn_rules import alternation, empty_turns, equal_pair, is_json
 
+_MENDED = "the snippet of --glue brings it into shape"
+
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 def conversations_column(survey: Survey) -> Finding | None:
     """Only {from, value} is converted from `conversations`; {role, content} must stand in `messages`."""
     layout = survey.layout
-    if layout is None or layout.turns != "conversations" or (layout.base, layout.content_key) == ("sharegpt", "value"):
+    if layout is None or layout.turns != "conversations" or (layout.role_key, layout.content_key) == ("from", "value"):
         return None
-    detail = "'conversations' is read only with turns of {from, value}; rename the column to 'messages'"
-    return stops("shape-not-read", detail)
+    return stops("shape-not-read", f"'conversations' is read with turns of {{from, value}} only; {_MENDED}")
+
+
+def roles_not_translated(survey: Survey) -> Finding | None:
+    """Keys are renamed to role and content, roles are not: templates write an unknown one out, or leave it out."""
+    layout = survey.layout
+    if layout is None or layout.turns is None or not translated(layout):
+        return None
+    detail = (
+        f"roles '{layout.tags.user}' and '{layout.tags.assistant}' reach the chat template as they are, which has "
+        "none of them; the snippet of --glue renames them, and rows are judged as it does"
+    )
+    return wrong("roles-not-translated", detail)
+
+
+def translated(layout: Layout) -> bool:
+    """Whether the snippet renames roles."""
+    return layout.tags.user not in ROLES or layout.tags.assistant not in ROLES
 
 
 def sharegpt_pairs(survey: Survey) -> Finding | None:
@@ -32,9 +50,7 @@ def sharegpt_pairs(survey: Survey) -> Finding | None:
     layout = survey.layout
     if layout is None or layout.kind != "preference" or layout.turns is None:
         return None
-    return stops(
-        "shape-not-read", f"DPOTrainer reads {{prompt, chosen, rejected}}, not '{layout.turns}' beside two answers"
-    )
+    return stops("shape-not-read", f"DPOTrainer reads {{prompt, chosen, rejected}}; {_MENDED}")
 
 
 def sharegpt_verdicts(survey: Survey) -> Finding | None:
@@ -42,7 +58,7 @@ def sharegpt_verdicts(survey: Survey) -> Finding | None:
     layout = survey.layout
     if layout is None or layout.kind != "verdicts" or layout.base in ("prompt", "prompt-turns"):
         return None
-    return stops("shape-not-read", "KTOTrainer reads {prompt, completion, label}; other columns are not looked at")
+    return stops("shape-not-read", f"KTOTrainer reads {{prompt, completion, label}}; {_MENDED}")
 
 
 def missing_conversation(sample: Sample) -> Finding | None:
@@ -68,14 +84,15 @@ def role_missing(sample: Sample) -> Finding | None:
 
 
 def unknown_role(sample: Sample) -> Finding | None:
-    """Roles are not translated: a template that does not know one renders it as it stands, or leaves it out."""
-    return _unknown(sample.conversation)
+    """A template that does not know a role renders it as it stands, or leaves the turn out."""
+    tags = sample.layout.tags
+    return _unknown(sample.conversation, (tags.user, tags.assistant, tags.function, tags.observation, tags.system))
 
 
-def _unknown(turns: list[Turn]) -> Finding | None:
+def _unknown(turns: list[Turn], more: tuple[str, ...] = ()) -> Finding | None:
     for i, turn in enumerate(turns):
-        if turn.role not in ROLES:
-            told = "chat templates have no such role, and it is not translated"
+        if turn.role not in (*ROLES, *more):
+            told = "chat templates have no such role"
             return wrong("unknown-role", f"{ordinal(turns, i)} has the role {quoted(turn.role)}: {told}")
     return None
 
@@ -98,7 +115,7 @@ def malformed_tools(sample: Sample) -> Finding | None:
 
 def no_answer(sample: Sample) -> Finding | None:
     """With assistant_only_loss a row without assistant tokens is an error; without it, its question is trained on."""
-    if any(turn.role in ("assistant", sample.layout.tags.assistant) for turn in sample.conversation):
+    if any(turn.role in _answering(sample) for turn in sample.conversation):
         return None
     return stops(
         "no-answer",
@@ -106,10 +123,14 @@ def no_answer(sample: Sample) -> Finding | None:
     )
 
 
+def _answering(sample: Sample) -> tuple[str, ...]:
+    return ("assistant", sample.layout.tags.assistant, sample.layout.tags.function)
+
+
 def last_turn(sample: Sample) -> Finding | None:
     """What follows the last answer is read and never trained on."""
     turns = sample.conversation
-    if turns[-1].role in ("assistant", sample.layout.tags.assistant):
+    if turns[-1].role in _answering(sample):
         return None
     return note("last-turn-not-answer", f"ends with {quoted(turns[-1].role)}: that turn is read and not trained on")
 
@@ -125,8 +146,7 @@ def empty_turn(sample: Sample) -> Finding | None:
 
 
 def _empties(sample: Sample, turns: list[Turn]) -> Finding | None:
-    tags = sample.layout.tags
-    return empty_turns(turns, (tags.user, "user"), (tags.assistant, "assistant"))
+    return empty_turns(turns, (sample.layout.tags.user, "user"), _answering(sample))
 
 
 def not_text(sample: Sample) -> Finding | None:
@@ -202,8 +222,6 @@ def notes(layout: Layout) -> list[str]:
     told = []
     if layout.kind == "answers" and layout.base in ("messages", "sharegpt"):
         told.append("questions are trained on too, unless assistant_only_loss=True (as in the snippet)")
-    if layout.base == "sharegpt" and layout.tags.user not in ROLES:
-        told.append(f"roles '{layout.tags.user}' and '{layout.tags.assistant}' are not translated; the snippet does it")
     if layout.kind == "preference" and layout.base == "implicit":
         told.append(
             "the prompt is what both answers begin with; give 'prompt' a column of its own where that is not meant"
@@ -231,7 +249,7 @@ TRL = Trainer(
     name="trl",
     title="TRL 1.16.0",
     source="data_utils.py, trainer/sft_trainer.py, trainer/dpo_trainer.py, trainer/kto_trainer.py",
-    file_rules=(late_column, conversations_column, sharegpt_pairs, sharegpt_verdicts),
+    file_rules=(late_column, conversations_column, roles_not_translated, sharegpt_pairs, sharegpt_verdicts),
     row_rules={
         "messages": _CONVERSATION,
         "prompt-turns": TURN_PAIRS,
@@ -249,4 +267,5 @@ TRL = Trainer(
         masked_does="dropped, since its answer lies beyond the cut",
     ),
     notes=notes,
+    mends=("alpaca",),
 )

@@ -155,7 +155,7 @@ UNSLOTH = Trainer(
         "sharegpt": _TURN_RULES,
         "messages": _TURN_RULES,
         "alpaca": (alpaca_empty_question, no_output, not_used),
-        "text": (empty_text, response_part),
+        "text": (response_part, empty_text),
         "prompt-turns": TURN_PAIRS,
         "prompt": TEXT_PAIRS,
         "implicit": TURN_PAIRS,
