@@ -52,7 +52,7 @@ def test_every_rule_on_rows_that_break_it_and_rows_that_do_not(tmp_path: Path, n
 FILE_RULES = {
     "llama-factory": {"file-name", "late-column", "mixed-types"},
     "axolotl": {"shape-not-read"},
-    "trl": {"shape-not-read", "roles-not-translated"},
+    "trl": {"shape-not-read", "roles-not-translated", "prompt-beside-turns"},
     "unsloth": {"extra-turn-keys"},
     "fastchat": {"not-an-array", "shape-not-read", "verdicts-ignored"},
     "openai": {"not-json-lines", "too-few-rows", "shape-not-read"},
@@ -123,6 +123,8 @@ def test_a_file_that_the_trainer_cannot_take_is_not_judged_row_by_row(tmp_path: 
         ("w.json", "unsloth"): ["extra-turn-keys"],
         ("x.jsonl", "trl"): ["roles-not-translated"],
     }
+    both = write(tmp_path / "b.json", [chat(("user", "a"), ("assistant", "b"), prompt="a")])
+    assert [f.reason for f in verdict(both, "trl").of_file] == ["prompt-beside-turns"]
     assert not verdict(lines, "trl").good
     assert verdict(lines, "llama-factory").good
 
@@ -156,8 +158,19 @@ def test_two_kinds_of_values_in_a_column_stop_llama_factory(tmp_path: Path) -> N
     path = write(tmp_path / "x.json", [ask(id=1), ask(id="2")])
     found = verdict(path, "llama-factory")
     assert [f.reason for f in found.of_file] == ["mixed-types"]
-    assert "'id' holds number and text" in found.of_file[0].detail
+    assert "'id' holds number and text, from line 2 on" in found.of_file[0].detail
     assert verdict(path, "axolotl").good
+
+
+def test_rows_inside_an_object_are_not_found_by_the_loader(tmp_path: Path) -> None:
+    around, row = {"version": 1, "data": [TALK, TALK]}, tmp_path / "row.json"
+    for indent in (None, 1):
+        path = tmp_path / "x.json"
+        path.write_text(json.dumps(around, indent=indent))
+        for name in ("llama-factory", "axolotl", "trl", "unsloth"):
+            assert "inside-an-object" in [f.reason for f in verdict(path, name).of_file], (name, indent)
+        row.write_text(json.dumps(TALK, indent=indent))
+        assert verdict(row, "axolotl").good
 
 
 def test_a_damaged_row_stops_whoever_loads_the_file(tmp_path: Path) -> None:
@@ -265,7 +278,7 @@ def test_the_command_reports_writes_rows_and_says_by_its_exit_code(tmp_path: Pat
     facts = json.loads(told.stdout)
     assert [v["trainer"] for v in facts["verdicts"]] == list(TRAINERS)
     assert facts["verdicts"][0]["of_rows"]["skipped"] == {
-        "odd-turn-count": {"rows": 1, "first": [{"line": 2, "detail": "1 turns; their number must be even"}]}
+        "odd-turn-count": {"rows": 1, "first": [{"line": 2, "detail": "1 turn; their number must be even"}]}
     }
     assert facts["verdicts"][0]["cutoff"] == {"tokens": 2048, "counted_by": "an estimate, ±15%", "near": 0}
     assert sorted(p.name for p in (tmp_path / "glue").iterdir()) == sorted(Path(p).name for p in facts["glue"])
@@ -274,7 +287,14 @@ def test_the_command_reports_writes_rows_and_says_by_its_exit_code(tmp_path: Pat
     )
     assert seedmill("check", good, "--for", "axolotl", cwd=tmp_path).returncode == 0
     assert seedmill("check", good, "--for", "axolotl", "--rows", good, cwd=tmp_path).returncode == 2
-    assert "Traceback" not in seedmill("check", tmp_path / "none", "--for", "trl", cwd=tmp_path).stderr
+    for wrong in (
+        ("none", "--for", "trl"),
+        (good, "--for", "trl", "--rows", "no/x"),
+        (good, "--for", "trl", "--glue", good),
+    ):
+        refused = seedmill("check", *wrong, cwd=tmp_path)
+        assert refused.returncode in (1, 2)
+        assert "Traceback" not in refused.stderr
 
 
 def test_versions_are_named_alike() -> None:

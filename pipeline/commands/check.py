@@ -4,6 +4,7 @@ import argparse
 import json
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from pipeline.errors import UsageError
 from pipeline.formats.json_text import dumps_spaced
@@ -22,7 +23,7 @@ def check(arguments: argparse.Namespace) -> int:
         rows = None
         if arguments.rows is not None:
             _refuse_input(arguments.rows, arguments.files)
-            rows = stack.enter_context(arguments.rows.open("w", encoding="utf-8", newline="\n"))
+            rows = stack.enter_context(_opened(arguments.rows))
         for item in check_files(arguments.files, trainers, cut):
             if isinstance(item, Verdict):
                 verdicts.append(item)
@@ -39,6 +40,13 @@ def check(arguments: argparse.Namespace) -> int:
         for path in glue:
             print(f"wrote {path}")
     return 0 if all(verdict.good for verdict in verdicts) else 1
+
+
+def _opened(rows: Path) -> IO[str]:
+    try:
+        return rows.open("w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UsageError(f"{rows}: cannot be written: {error.strerror}", "name another file with --rows") from None
 
 
 def _refuse_input(rows: Path, files: list[str]) -> None:

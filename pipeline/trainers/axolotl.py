@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.trainers.alpaca_rows import alpaca_empty_question, answer_column, empty_text, question_columns
 from pipeline.trainers.finding import Finding, skipped, stops, wrong
-from pipeline.trainers.loader import late_column
+from pipeline.trainers.loader import inside_an_object, late_column
 from pipeline.trainers.sample import Sample, is_empty, ordinal, quoted
 from pipeline.trainers.survey import Layout, Survey
 from pipeline.trainers.trainer import TooLong, Trainer
@@ -228,7 +228,7 @@ AXOLOTL = Trainer(
     name="axolotl",
     title="Axolotl 0.19.0",
     source="prompt_strategies/, prompt_tokenizers.py, utils/data/utils.py, utils/trainer.py",
-    file_rules=(late_column, pairs_not_described, verdicts_not_described),
+    file_rules=(inside_an_object, late_column, pairs_not_described, verdicts_not_described),
     row_rules={
         "messages": _TURN_RULES,
         "sharegpt": _TURN_RULES,

@@ -25,9 +25,12 @@ def write_glue(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
     folder.
 
     Raises:
-        UsageError: the dataset_info.json there is no JSON object.
+        UsageError: the folder cannot be made, or the dataset_info.json there is no JSON object.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}", "name another folder with --glue") from None
     info: dict[str, Any] = {}
     written: list[Path] = []
     for verdict in verdicts:

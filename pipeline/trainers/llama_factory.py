@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.trainers.alpaca_rows import alpaca_empty_question, answer_column, empty_text, question_columns
 from pipeline.trainers.finding import Finding, note, skipped, stops, wrong
-from pipeline.trainers.loader import late_column, mixed_types
+from pipeline.trainers.loader import inside_an_object, late_column, mixed_types
 from pipeline.trainers.sample import Sample, Turn, is_empty, ordinal, quoted
 from pipeline.trainers.survey import Layout, Survey
 from pipeline.trainers.trainer import TooLong, Trainer
@@ -81,7 +81,11 @@ def odd_turn_count(sample: Sample) -> Finding | None:
         if count % 2 == 0:
             return skipped("even-turn-count", f"{count} turns before the two answers; their number must be odd")
         return None
-    return skipped("odd-turn-count", f"{count} turns; their number must be even") if count % 2 else None
+    return (
+        skipped("odd-turn-count", f"{count} {'turn' if count == 1 else 'turns'}; their number must be even")
+        if count % 2
+        else None
+    )
 
 
 def no_pair(sample: Sample) -> Finding | None:
@@ -304,7 +308,7 @@ LLAMA_FACTORY = Trainer(
     name="llama-factory",
     title="LLaMA-Factory 0.9.5",
     source="data/converter.py, data/processor/, data/template.py, data/formatter.py",
-    file_rules=(file_name, late_column, mixed_types),
+    file_rules=(file_name, late_column, inside_an_object, mixed_types),
     row_rules={
         "sharegpt": _TURN_RULES,
         "alpaca": _ALPACA_RULES,

@@ -9,6 +9,13 @@ from pipeline.trainers.finding import Finding, stops
 from pipeline.trainers.survey import Survey
 
 
+def inside_an_object(survey: Survey) -> Finding | None:
+    """An object around the rows is loaded as one row, whose columns are the object's."""
+    if survey.container != "object":
+        return None
+    return stops("inside-an-object", "the rows stand inside one object, which `datasets` takes for the only row")
+
+
 def late_column(survey: Survey) -> Finding | None:
     """A column, or a key of turns, whose first value is beyond what the columns are told from."""
     if not survey.late:
@@ -26,8 +33,7 @@ def mixed_types(survey: Survey) -> Finding | None:
     """A column with values of two kinds: an error up to datasets 4.0.0 at least."""
     if not survey.mixed or survey.container == "parquet":
         return None
-    name, kinds = next(iter(survey.mixed.items()))
-    detail = (
-        f"'{name}' holds {' and '.join(kinds)}: LLaMA-Factory needs datasets 4.0.0 or older, which cannot load that"
-    )
+    name, (kinds, line) = min(survey.mixed.items(), key=lambda item: item[1][1])
+    held = f"'{name}' holds {' and '.join(kinds)}, from line {line:,} on"
+    detail = f"{held}: LLaMA-Factory needs datasets 4.0.0 or older, which cannot load that"
     return stops("mixed-types", detail)

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.trainers import TRAINERS
 from pipeline.trainers.checking import Verdict, as_json, check_files, cut_at, trainers_named
 from pipeline.trainers.finding import EFFECTS
-from pipeline.trainers.told import sentence
+from pipeline.trainers.told import counted, sentence
 
 _NAMES = {"type": "array", "minItems": 1, "items": {"enum": [*TRAINERS, "all"]}}
 
@@ -54,4 +54,4 @@ def _notes(verdict: Verdict) -> list[str]:
     told = [f"{place}: {finding.reason.replace('-', ' ')}: {finding.detail}" for finding in verdict.of_file]
     if not verdict.refused:
         told += [f"{place}: {sentence(verdict, effect)}" for effect in EFFECTS[:3] if verdict.reasons[effect]]
-    return told or [f"{place}: all {verdict.rows:,} rows would be trained on as they are"]
+    return told or [f"{place}: all of {counted(verdict.rows)} would be trained on as they are"]

@@ -123,7 +123,8 @@ def unsloth_snippet(layout: Layout, place: str) -> str | None:
 def _loading(layout: Layout, place: str, column: str) -> str | None:
     shaping, result = "", "rows"
     if layout.turns is not None:
-        if (layout.turns, layout.base, layout.kind) != (column, "messages", "answers") or translated(layout):
+        plain = (layout.turns, layout.base, layout.kind) == (column, "messages", "answers")
+        if not plain or translated(layout) or "prompt" in layout.columns:
             shaping, result = _turns(layout, column), _MAPPED
     elif layout.base == "alpaca" and layout.kind == "answers":
         shaping = _PAIR.format(question=repr(question_columns(layout)), answer=json.dumps(answer_column(layout)))

@@ -82,7 +82,8 @@ class Survey:
 
     Attributes:
         late: column or `column[].key` -> line of its first value, where that is beyond the first 10 MiB of JSON Lines.
-        mixed: column or `column[].key` -> kinds of values in it, where there is more than one.
+        mixed: column or `column[].key` -> the kinds of values in it, where there is more than one, and the line where
+            the second begins.
         unreadable: pieces that are no rows.
     """
 
@@ -92,7 +93,7 @@ class Survey:
     unreadable: int = 0
     layout: Layout | None = None
     late: dict[str, int] = field(default_factory=dict)
-    mixed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    mixed: dict[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
     first_keys: str = ""
 
 
@@ -107,7 +108,7 @@ class _Counts:
         self.roles: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()
         self.columns: Counter[str] = Counter()
-        self.kinds: dict[str, set[str]] = {}
+        self.kinds: dict[str, dict[str, int]] = {}
         self.late: dict[str, int] = {}
         self.seen: set[str] = set()
         self.verdicts = self.pairs = 0
@@ -143,7 +144,7 @@ class _Counts:
 
     def _place(self, name: str, value: Any, line: int) -> None:
         kind = _KINDS.get(type(value), type(value).__name__)
-        self.kinds.setdefault(name, set()).add(kind)
+        self.kinds.setdefault(name, {}).setdefault(kind, line)
         if name not in self.seen:
             self.seen.add(name)
             if self.first_chunk is not None and line > self.first_chunk:
@@ -192,7 +193,11 @@ def survey_of(path: Path) -> Survey:
         survey.first_keys = survey.first_keys or ", ".join(f"'{key[:40]}'" for key in list(item.value)[:12])
         counts.add(item.line, item.value)
     survey.rows, survey.unreadable, survey.late = counts.rows, counts.unreadable, counts.late
-    survey.mixed = {name: tuple(sorted(kinds)) for name, kinds in counts.kinds.items() if len(kinds) > 1}
+    survey.mixed = {
+        name: (tuple(sorted(kinds)), sorted(kinds.values())[1])
+        for name, kinds in counts.kinds.items()
+        if len(kinds) > 1
+    }
     survey.layout = _layout(counts)
     if survey.layout is None:
         found = f"the first has the keys {survey.first_keys}" if counts.rows else "none could be read"
@@ -241,23 +246,33 @@ def _opened(path: Path) -> BufferedReader | gzip.GzipFile:
 
 
 def _container(path: Path) -> Container:
-    """How rows stand in the file: by its first bytes, and whether its first line is a whole object."""
+    """How rows stand in the file; one object that is no row itself is something around rows."""
     try:
         with _opened(path) as file:
             first = file.readline().removeprefix(b"\xef\xbb\xbf").strip()
             while not first and (line := file.readline()):
                 first = line.strip()
+            if first.startswith(b"PAR1"):
+                return "parquet"
+            if first.startswith(b"["):
+                return "array"
+            return _of_object(first, file)
     except (OSError, EOFError, zlib.error):
         return "lines"  # A damaged file: reading it tells.
-    if first.startswith(b"PAR1"):
-        return "parquet"
-    if first.startswith(b"["):
-        return "array"
+
+
+def _of_object(first: bytes, file: BufferedReader | gzip.GzipFile) -> Container:
     try:
-        json.loads(first)
+        value, alone = json.loads(first), not file.read(_CHUNK).strip()
     except ValueError:
-        return "lines" if first.endswith(b"}") else "object"
-    return "lines"
+        if first.endswith(b"}"):
+            return "lines"  # A broken row; the next ones may be whole.
+        try:
+            value, _ = json.JSONDecoder().raw_decode((first + b"\n" + file.read()).decode("utf-8", "replace"))
+            alone = True
+        except (ValueError, RecursionError):
+            return "lines"
+    return "object" if alone and isinstance(value, dict) and not is_row(value) else "lines"
 
 
 def _first_chunk(path: Path) -> int:

@@ -22,13 +22,18 @@ def sentence(verdict: Verdict, effect: Effect) -> str:
     """`312 of 9,229 rows would be skipped: 290 odd turn count, 22 unknown role`."""
     reasons = verdict.reasons[effect]
     listed = ", ".join(f"{count:,} {reason.replace('-', ' ')}" for reason, count in reasons.most_common())
-    return f"{sum(reasons.values()):,} of {verdict.rows:,} rows {_WOULD[effect]}: {listed}"
+    return f"{sum(reasons.values()):,} of {counted(verdict.rows)} {_WOULD[effect]}: {listed}"
+
+
+def counted(rows: int) -> str:
+    """`1 row`, `9,229 rows`."""
+    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
 
 
 def _lines(verdict: Verdict, cut: Cut) -> Iterator[str]:
     path, layout = verdict.survey.path, verdict.survey.layout
     shape = "" if layout is None else f", {layout.base}" + ("" if layout.kind == "answers" else f" with {layout.kind}")
-    yield f"{path} for {verdict.trainer.title}: {verdict.rows:,} rows{shape}"
+    yield f"{path} for {verdict.trainer.title}: {counted(verdict.rows)}{shape}"
     for finding in verdict.of_file:
         told = "the file cannot be used" if finding.effect == "stops" else "the whole file"
         yield f"  {told}: {finding.reason.replace('-', ' ')}: {finding.detail}"
@@ -39,13 +44,15 @@ def _lines(verdict: Verdict, cut: Cut) -> Iterator[str]:
             yield f"  {sentence(verdict, effect)}"
             yield from _first(verdict, effect)
     fine = verdict.rows - sum(sum(verdict.reasons[effect].values()) for effect in EFFECTS[:3])
-    yield f"  {fine:,} rows would be trained on as they are"
+    yield f"  {counted(fine)} would be trained on as they are"
     if cut.tokens is None and verdict.trainer.too_long.default is not None:
         rule = verdict.trainer.too_long
         unset = f"{rule.setting} is {rule.default:,} unless set"
         yield f"  note: lengths are not checked ({unset}); --cutoff N counts longer rows"
     elif cut.tokens is not None:
-        near = f"; {verdict.near:,} rows lie within its error of {cut.tokens:,}" if verdict.near else ""
+        near = (
+            f"; of {verdict.near:,} it cannot tell whether they are longer than {cut.tokens:,}" if verdict.near else ""
+        )
         yield f"  note: lengths are counted by {cut.named}{near}"
     yield from (f"  note: {text}" for text in verdict.notes)
 

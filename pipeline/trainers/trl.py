@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.trainers.alpaca_rows import empty_text
 from pipeline.trainers.finding import Finding, note, stops, wrong
-from pipeline.trainers.loader import late_column
+from pipeline.trainers.loader import inside_an_object, late_column
 from pipeline.trainers.sample import Sample, Turn, is_empty, ordinal, quoted
 from pipeline.trainers.survey import Layout, Survey
 from pipeline.trainers.trainer import TooLong, Trainer
@@ -26,6 +26,15 @@ def conversations_column(survey: Survey) -> Finding | None:
     if layout is None or layout.turns != "conversations" or (layout.role_key, layout.content_key) == ("from", "value"):
         return None
     return stops("shape-not-read", f"'conversations' is read with turns of {{from, value}} only; {_MENDED}")
+
+
+def prompt_beside_turns(survey: Survey) -> Finding | None:
+    """A column `prompt` makes a row one of prompt and completion, whatever else is in it: KeyError."""
+    layout = survey.layout
+    if layout is None or layout.turns is None or layout.kind != "answers" or "prompt" not in layout.columns:
+        return None
+    told = f"'prompt' beside '{layout.turns}' is taken for a prompt without its completion: KeyError"
+    return stops("prompt-beside-turns", f"{told}; the snippet of --glue leaves it out")
 
 
 def roles_not_translated(survey: Survey) -> Finding | None:
@@ -249,7 +258,15 @@ TRL = Trainer(
     name="trl",
     title="TRL 1.16.0",
     source="data_utils.py, trainer/sft_trainer.py, trainer/dpo_trainer.py, trainer/kto_trainer.py",
-    file_rules=(late_column, conversations_column, roles_not_translated, sharegpt_pairs, sharegpt_verdicts),
+    file_rules=(
+        inside_an_object,
+        late_column,
+        conversations_column,
+        prompt_beside_turns,
+        roles_not_translated,
+        sharegpt_pairs,
+        sharegpt_verdicts,
+    ),
     row_rules={
         "messages": _CONVERSATION,
         "prompt-turns": TURN_PAIRS,

@@ -7,7 +7,7 @@ go to TRL's trainers, with TRL's rules.
 
 from pipeline.trainers.alpaca_rows import alpaca_empty_question, answer_column, empty_text
 from pipeline.trainers.finding import Finding, note, skipped, stops, wrong
-from pipeline.trainers.loader import late_column
+from pipeline.trainers.loader import inside_an_object, late_column
 from pipeline.trainers.sample import Sample, Turn, is_empty, ordinal, quoted
 from pipeline.trainers.survey import Layout, Survey
 from pipeline.trainers.trainer import TooLong, Trainer
@@ -150,7 +150,7 @@ UNSLOTH = Trainer(
     name="unsloth",
     title="Unsloth 2026.10.9",
     source="unsloth_zoo/dataset_utils.py, unsloth_zoo/training_utils.py",
-    file_rules=(late_column, turn_keys, sharegpt_pairs, sharegpt_verdicts),
+    file_rules=(inside_an_object, late_column, turn_keys, sharegpt_pairs, sharegpt_verdicts),
     row_rules={
         "sharegpt": _TURN_RULES,
         "messages": _TURN_RULES,
