@@ -99,12 +99,12 @@ def odd_turn_count(sample: Sample) -> Finding | None:
 
 
 def empty_turn(sample: Sample) -> Finding | None:
-    """An empty turn gets no separator: it runs into the next one, and at the end every label of the row is masked."""
+    """An empty turn gets no separator: an answer runs into the next turn; else every label of the row is masked."""
     turns = sample.conversation
     for i, turn in enumerate(turns):
         if not turn.content:
-            last = i == len(turns) - 1
-            what = "every label of the row is masked" if last else "it runs into the next turn"
+            merged = turn.role == "gpt" and i < len(turns) - 1
+            what = "it runs into the next turn" if merged else "every label of the row is masked"
             return wrong(
                 "empty-answer" if turn.role == "gpt" else "empty-question", f"{ordinal(turns, i)} is empty: {what}"
             )
@@ -116,12 +116,12 @@ def empty_turn(sample: Sample) -> Finding | None:
 
 
 def separator_in_text(sample: Sample) -> Finding | None:
-    """Turns are found by their separators: one inside a text masks what follows it."""
+    """Turns are found by their separators: one inside a text masks the row, since lengths do not match."""
     for i, turn in enumerate(sample.conversation):
         found = next((s for s in _SEPARATORS if isinstance(turn.content, str) and s in turn.content), None)
         if found is not None:
             at = ordinal(sample.conversation, i)
-            return wrong("separator-in-text", f"{at} holds {found.strip()!r}: labels from there on are masked")
+            return wrong("separator-in-text", f"{at} holds {found.strip()!r}: every label of the row is masked")
     return None
 
 
