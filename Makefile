@@ -46,7 +46,7 @@ $(VENV)/.ready-test: $(VENV)/.ready
 	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-# Real trainers, to be held against seedmill check: their own pins contradict each other and ask for PyTorch, hence --no-deps.
+# Real trainers, held against seedmill check; their own pins contradict each other and ask for PyTorch, hence --no-deps.
 $(TRAINERS_VENV)/.ready: trainers.txt | $(VENV)/.python
 	@echo 'installing the data code of TRL and LLaMA-Factory'
 	@test -x $(TRAINERS_VENV)/bin/python || $(BIN)/python -m venv $(TRAINERS_VENV)

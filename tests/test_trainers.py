@@ -1,6 +1,7 @@
 """What `seedmill check` says a trainer would do: every rule on hand-built rows, whole files, lengths, the command."""
 
 import ast
+import gzip
 import json
 import re
 from collections import Counter
@@ -244,6 +245,28 @@ def test_an_export_folder_is_judged_by_the_file_that_suits_each_trainer(tmp_path
         "fastchat": ("sharegpt.json", True),
         "openai": ("messages.jsonl", True),
     }
+
+
+def test_every_split_of_an_export_is_judged(tmp_path: Path) -> None:
+    for name, rows in (("sharegpt.json", [TALK] * 3), ("sharegpt-validation.json", [TALK, gpt("Say hi")])):
+        write(tmp_path / name, rows)
+    write(tmp_path / "alpaca.json", [ask()] * 3)
+    found = check_files([str(tmp_path)], trainers_named(["llama-factory"]), cut_at(None, None))
+    judged = [(item.survey.path.name, item.good) for item in found if isinstance(item, Verdict)]
+    assert judged == [("sharegpt.json", True), ("sharegpt-validation.json", False)]
+
+
+def test_tables_and_packed_files_are_judged_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("instruction,input,output\nSay hi,,Hi\nSay bye,,\n")
+    (tmp_path / "x.json.gz").write_bytes(gzip.compress(json.dumps([TALK]).encode()))
+    found = verdict(tmp_path / "x.csv", "llama-factory")
+    assert found.survey.container == "table"
+    assert not found.of_file
+    assert sum(found.reasons["skipped"].values()) + sum(found.reasons["wrong"].values()) == 1
+    assert verdict(tmp_path / "x.csv", "openai").of_file[0].reason == "shape-not-read"
+    assert [f.reason for f in verdict(tmp_path / "x.json.gz", "llama-factory").of_file] == ["file-name"]
+    assert [f.reason for f in verdict(tmp_path / "x.json.gz", "fastchat").of_file] == ["not-an-array"]
+    assert verdict(tmp_path / "x.json.gz", "axolotl").good
 
 
 def test_what_cannot_be_judged_is_said_in_a_sentence(tmp_path: Path) -> None:

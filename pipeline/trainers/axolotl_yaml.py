@@ -19,9 +19,9 @@ _HEAD = """\
 def axolotl_yaml(layout: Layout, place: str) -> str | None:
     """The YAML for a file of this shape; None for a shape that is not read."""
     strategy = _strategy(layout)
-    if strategy is None:
+    if strategy is None or place.endswith(".tsv"):
         return None
-    ds_type = "parquet" if place.endswith(".parquet") else "json"
+    ds_type = next((kind for kind in ("parquet", "csv") if place.endswith(f".{kind}")), "json")
     config: dict[str, Any] = {"datasets": [{"path": place, "ds_type": ds_type, **strategy}]}
     if layout.kind != "answers":
         config = {"rl": "dpo" if layout.kind == "preference" else "kto", **config}

@@ -128,17 +128,22 @@ def _assigned(places: Sequence[str], trainers: Sequence[Trainer]) -> Iterator[tu
             for path in expand([place]):
                 yield survey_of(path), list(trainers)
             continue
-        surveys = [survey_of(path) for path in _files_in(folder)]
-        suited = {trainer.name: _best(trainer, surveys) for trainer in trainers}
-        for survey in surveys:
-            if judges := [trainer for trainer in trainers if suited[trainer.name] is survey]:
-                yield survey, judges
+        for paths in _splits_in(folder):
+            surveys = [survey_of(path) for path in paths]
+            suited = {trainer.name: _best(trainer, surveys) for trainer in trainers}
+            for survey in surveys:
+                if judges := [trainer for trainer in trainers if suited[trainer.name] is survey]:
+                    yield survey, judges
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """The row files of an export: JSON ones, or the parquet shards where there is no other."""
-    named = [folder / name for name in ("messages.jsonl", "sharegpt.json", "alpaca.json")]
-    found = [path for path in named if path.is_file()] or sorted(folder.glob("data/*.parquet"))
+def _splits_in(folder: Path) -> list[list[Path]]:
+    """The row files of an export, those of one split together: JSON ones, or parquet where there is no other."""
+    splits: dict[str, list[Path]] = {}
+    for stem, suffix in (("messages", ".jsonl"), ("sharegpt", ".json"), ("alpaca", ".json")):
+        for path in sorted(folder.glob(f"{stem}*{suffix}"), key=lambda path: path.stem):
+            if path.stem == stem or path.stem.startswith(f"{stem}-"):
+                splits.setdefault(path.stem.removeprefix(stem), []).append(path)
+    found = list(splits.values()) or [[path] for path in sorted(folder.glob("data/*.parquet"))]
     if not found:
         raise DataError(f"{folder}: holds no file of an export", "name the files themselves")
     return found

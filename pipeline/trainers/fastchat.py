@@ -4,6 +4,7 @@ Read from fschat 0.2.36 (PyPI): `train/train.py` (preprocess, make_supervised_da
 (template vicuna_v1.1, which train.py always takes).
 """
 
+from pipeline.formats.compression import SUFFIXES
 from pipeline.trainers.finding import Finding, note, stops, wrong
 from pipeline.trainers.sample import Sample, is_empty, ordinal, quoted
 from pipeline.trainers.survey import Layout, Survey
@@ -15,7 +16,7 @@ _SEPARATORS = ("</s>", " ASSISTANT: ")
 
 def not_an_array(survey: Survey) -> Finding | None:
     """The file is read with json.load: one array, not compressed."""
-    if survey.container == "array" and survey.path.suffix != ".gz":
+    if survey.container == "array" and survey.path.suffix not in SUFFIXES:
         return None
     return stops(
         "not-an-array", "is read with json.load as one JSON array; JSON Lines, parquet and gzip end with an error"

@@ -11,6 +11,8 @@ from pipeline.trainers.survey import Survey
 
 def inside_an_object(survey: Survey) -> Finding | None:
     """An object around the rows is loaded as one row, whose columns are the object's."""
+    if survey.container == "page":
+        return stops("inside-an-object", "the rows stand in a page of HTML, which `datasets` does not load")
     if survey.container != "object":
         return None
     return stops("inside-an-object", "the rows stand inside one object, which `datasets` takes for the only row")

@@ -1,6 +1,7 @@
 """Snippets of Python that load a file for TRL and Unsloth in the shape that these trainers want."""
 
 import json
+from pathlib import PurePosixPath
 
 from pipeline.trainers.alpaca_rows import answer_column, question_columns
 from pipeline.trainers.llama_factory import label_column
@@ -131,7 +132,8 @@ def _loading(layout: Layout, place: str, column: str) -> str | None:
         result = _MAPPED
     elif layout.base not in ("text", "prompt", "prompt-turns", "implicit"):
         return None
-    kind = '"parquet"' if place.endswith(".parquet") else '"json"'
+    kinds = {".parquet": '"parquet"', ".csv": '"csv"', ".tsv": '"csv", sep="\\t"'}
+    kind = kinds.get(PurePosixPath(place.removesuffix(".gz").removesuffix(".zst")).suffix, '"json"')
     return _LOAD.format(place=json.dumps(place), kind=kind, shaping=shaping, result=result)
 
 

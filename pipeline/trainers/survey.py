@@ -4,26 +4,26 @@ Trainers do not look at rows one by one: `datasets` loads the file as one table 
 columns and roles for all rows. So a row is judged by the shape of the whole.
 """
 
-import gzip
 import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 from pipeline.errors import DataError
+from pipeline.formats.compression import open_bytes
 from pipeline.formats.elements import Row, Unreadable
 from pipeline.formats.files import rows
+from pipeline.formats.tables import delimiter_of
 
 Base = Literal["alpaca", "sharegpt", "messages", "prompt", "prompt-turns", "implicit", "text", "openai-pairs"]
 """Where a row's conversation is: instruction/input/output; a list of {from, value}; a list of {role, content}; prompt
 and completion as texts, or as lists of messages; chosen and rejected as whole conversations; a text; OpenAI's pairs."""
 
 Kind = Literal["answers", "preference", "verdicts"]
-Container = Literal["array", "lines", "object", "parquet"]
+Container = Literal["array", "lines", "object", "parquet", "table", "page"]
 
 TURN_COLUMNS = ("conversations", "messages")
 
@@ -239,16 +239,10 @@ def _tag(roles: Counter[str], names: Iterable[str], default: str) -> str:
     return max(found, key=lambda name: found[name]) if found else default
 
 
-def _opened(path: Path) -> BufferedReader | gzip.GzipFile:
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else path.open("rb")
-
-
 def _container(path: Path) -> Container:
     """How rows stand in the file; one object that is no row itself is something around rows."""
     try:
-        with _opened(path) as file:
+        with open_bytes(path) as file:
             first = file.readline().removeprefix(b"\xef\xbb\xbf").strip()
             while not first and (line := file.readline()):
                 first = line.strip()
@@ -256,12 +250,14 @@ def _container(path: Path) -> Container:
                 return "parquet"
             if first.startswith(b"["):
                 return "array"
-            return _of_object(first, file)
+            if first.startswith(b"<"):
+                return "page"
+            return "table" if delimiter_of(path) is not None else _of_object(first, cast(IO[bytes], file))
     except (OSError, EOFError, zlib.error):
         return "lines"  # A damaged file: reading it tells.
 
 
-def _of_object(first: bytes, file: BufferedReader | gzip.GzipFile) -> Container:
+def _of_object(first: bytes, file: IO[bytes]) -> Container:
     try:
         value, alone = json.loads(first), not file.read(_CHUNK).strip()
     except ValueError:
@@ -278,7 +274,7 @@ def _of_object(first: bytes, file: BufferedReader | gzip.GzipFile) -> Container:
 def _first_chunk(path: Path) -> int:
     """Lines that begin in the first 10 MiB: what `datasets` tells a JSON Lines file's columns from."""
     try:
-        with _opened(path) as file:
+        with open_bytes(path) as file:
             return file.read(_CHUNK).count(b"\n") + 1
     except (OSError, EOFError, zlib.error):
         return 1
