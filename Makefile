@@ -5,6 +5,7 @@ OUTPUTS ?= outputs
 SET ?=
 VENV := .venv
 BIN := $(VENV)/bin
+TRAINERS_VENV := .venv-trainers
 SEEDMILL := $(BIN)/python -m pipeline
 OPTIONS = --run $(RUN) --outputs $(OUTPUTS) $(foreach s,$(SET),--set $(s))
 PIP_QUIET := --quiet --disable-pip-version-check
@@ -45,6 +46,14 @@ $(VENV)/.ready-test: $(VENV)/.ready
 	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+# Real trainers, held against seedmill check; their own pins contradict each other and ask for PyTorch, hence --no-deps.
+$(TRAINERS_VENV)/.ready: trainers.txt | $(VENV)/.python
+	@echo 'installing the data code of TRL and LLaMA-Factory'
+	@test -x $(TRAINERS_VENV)/bin/python || $(BIN)/python -m venv $(TRAINERS_VENV)
+	@$(TRAINERS_VENV)/bin/python -m pip install $(PIP_QUIET) --constraint constraints.txt transformers==5.24.0 datasets==5.2.0 jinja2==3.1.6
+	@$(TRAINERS_VENV)/bin/python -m pip install $(PIP_QUIET) --no-deps --requirement trainers.txt
+	@touch $@
+
 $(VENV)/.ready-bench: $(VENV)/.ready
 	@echo 'installing the peers'
 	@$(BIN)/python -m pip install $(PIP_QUIET) --constraint constraints.txt --editable '.[bench]'
@@ -70,7 +79,7 @@ publish: $(VENV)/.ready ## Push the export of RUN to the Hub: REPO=user/name [TA
 submit: $(VENV)/.ready ## Send RECIPE to a Ray cluster: JOB_SERVER=http://head:8265
 	@$(SEEDMILL) submit $(RECIPE) $(OPTIONS) --job-server '$(JOB_SERVER)'
 
-test: $(VENV)/.ready-test ## Run the tests
+test: $(VENV)/.ready-test $(TRAINERS_VENV)/.ready ## Run the tests
 	@$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile
 
 test-long: $(VENV)/.ready-test ## Run the long chaos tests

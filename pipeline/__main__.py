@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pipeline.arguments import (
+    checks,
     comparisons,
     contamination,
     distillers,
@@ -31,6 +32,7 @@ FAMILIES = (
     distillers,
     ledger,
     starters,
+    checks,
     senders,
 )
 """Of commands, in the order in which the help lists them."""

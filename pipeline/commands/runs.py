@@ -19,6 +19,7 @@ from pipeline.report import funnel, money, resumption, rows, tables
 from pipeline.report.terminal import watcher
 from pipeline.run import Plan, execute, read_run
 from pipeline.store import GROUP_ROWS, sha256_of
+from pipeline.trainers.of_export import check_export
 
 HERE = Path(__file__).resolve().parent.parent.parent
 """The checkout: seedmill is run in place, with its recipes beside its code."""
@@ -114,6 +115,8 @@ def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
         block_rows = arguments.block_size or GROUP_ROWS * (4 if engine.name == "local" else 1)
         execute(Plan(recipe, folder, last, engine, models, block_rows, watch, lasting=not arguments.rehearse))
     exported = export_run(folder, recipe.export, recipe.expect) if sink else None
+    if exported is not None and "check" in recipe.export:
+        exported["check"] = check_export(folder / "export", recipe.export["check"])
     if arguments.json:
         print(json.dumps(summary(folder, exported), ensure_ascii=False, indent=1))
     elif not quiet:
@@ -122,11 +125,15 @@ def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 
 def _told(exported: dict[str, Any]) -> int:
-    """Say which expectations failed; the exit code."""
+    """Say which expectations failed, and whether a check did; the exit code."""
     failed = [Verdict(**verdict) for verdict in exported.get("expectations", ()) if not verdict["met"]]
     for verdict in failed:
         print(f"seedmill: expectation failed: {verdict.sentence()}", file=sys.stderr)
-    return 1 if failed else 0
+    check = exported.get("check", {})
+    unfit = check.get("fail", False) and not check["good"]
+    if unfit:
+        print("seedmill: the export does not fit a trainer it was checked for (export.check)", file=sys.stderr)
+    return 1 if failed or unfit else 0
 
 
 def _target(recipe: Recipe, to: str | None) -> tuple[int, bool]:
@@ -171,6 +178,7 @@ def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = Fals
         if judged := [Verdict(**verdict) for verdict in exported.get("expectations", ())]:
             parts.append(f"{sum(verdict.met for verdict in judged)} of {len(judged)} expectations met")
             parts += [f"  {'ok  ' if verdict.met else 'FAIL'}  {verdict.sentence()}" for verdict in judged]
+        parts += [f"check: {note}" for note in exported.get("check", {}).get("notes", ())]
     return "\n".join(parts)
 
 

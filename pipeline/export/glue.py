@@ -12,25 +12,10 @@ from pipeline.export.survey import Kind
 from pipeline.formats.sharegpt import ROLES
 from pipeline.formats.turns import chat, leading_system
 from pipeline.record import Record
+from pipeline.trainers.described import OPENAI_TAGS, columns_of, tags_of
+from pipeline.trainers.survey import Tags
 
-_TAGS = {
-    "role_tag": "from",
-    "content_tag": "value",
-    "user_tag": ROLES["user"],
-    "assistant_tag": ROLES["assistant"],
-    "observation_tag": ROLES["tool"],
-    "function_tag": "function_call",
-    "system_tag": ROLES["system"],
-}
-_OPENAI_TAGS = {
-    "role_tag": "role",
-    "content_tag": "content",
-    "user_tag": "user",
-    "assistant_tag": "assistant",
-    "observation_tag": "tool",
-    "function_tag": "function_call",
-    "system_tag": "system",
-}
+_TAGS = Tags(ROLES["user"], ROLES["assistant"], ROLES["tool"], "function_call", ROLES["system"])
 
 
 def objection(format: str, record: Record, kind: Kind) -> str | None:
@@ -64,25 +49,19 @@ def dataset_info(name: str, columns: Mapping[str, Collection[str]], kind: Kind, 
     info: dict[str, Any] = {}
     if "alpaca" in columns:
         pairs = {"prompt": "instruction", "query": "input", "response": "output"}
-        described = _columns(pairs, ("system", "history"), columns["alpaca"], kind)
+        described = _columns(pairs, ("system", "history", "tools"), columns["alpaca"], kind)
         info[f"{name}_alpaca"] = {"file_name": "alpaca.json", "formatting": "alpaca", **described}
     if "sharegpt" in columns:
-        described = _columns({"messages": "conversations"}, (), columns["sharegpt"], kind)
-        info[f"{name}_sharegpt"] = {"file_name": "sharegpt.json", "formatting": "sharegpt", **described, "tags": _TAGS}
+        described = _columns({"messages": "conversations"}, ("tools",), columns["sharegpt"], kind)
+        tags = tags_of(_TAGS, "from", "value")
+        info[f"{name}_sharegpt"] = {"file_name": "sharegpt.json", "formatting": "sharegpt", **described, "tags": tags}
     if "messages" in columns and not tool_turns:
         described = _columns({"messages": "messages"}, (), columns["messages"], kind)
-        described["columns"].pop("tools", None)
-        entry = {"file_name": "messages.jsonl", "formatting": "sharegpt", **described, "tags": _OPENAI_TAGS}
+        tags = tags_of(OPENAI_TAGS, "role", "content")
+        entry = {"file_name": "messages.jsonl", "formatting": "sharegpt", **described, "tags": tags}
         info[f"{name}_messages"] = entry
     return info
 
 
 def _columns(first: dict[str, str], more: Collection[str], there: Collection[str], kind: Kind) -> dict[str, Any]:
-    """Columns named one by one: giving some of them resets the others to none. One that no row has is left out."""
-    named = {key: column for key, column in first.items() if column in there}
-    named |= {column: column for column in (*more, "tools") if column in there}
-    if kind == "preference":
-        return {"ranking": True, "columns": {**named, "chosen": "chosen", "rejected": "rejected"}}
-    if kind == "verdicts":
-        named["kto_tag"] = "label" if "label" in there else "kto_tag"
-    return {"columns": named}
+    return columns_of(first, more, there, kind, "label" if "label" in there else "kto_tag")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pipeline.errors import UsageError
+from pipeline.trainers.of_export import CHECK_SCHEMA
 
 EXPORTS = ("alpaca", "sharegpt", "messages", "parquet")
 
@@ -25,6 +26,7 @@ EXPORT_SCHEMA: dict[str, Any] = {
             "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         },
         "shard_mb": {"type": "number", "exclusiveMinimum": 0},
+        "check": CHECK_SCHEMA,
     },
 }
 
@@ -70,8 +72,8 @@ class Settings:
 
 
 def settings_of(export: Mapping[str, Any], expect: Mapping[str, Any] | None = None) -> Settings:
-    """The settings of a recipe's `export:` and `expect:`, both as its schema has them."""
-    named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in export.items()}
+    """The settings of a recipe's `export:` and `expect:`, both as its schema has them; `check:` changes no file."""
+    named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in export.items() if k != "check"}
     if "pretty_name" in named:
         named["title"] = named.pop("pretty_name")
     return Settings(**named, expect=expect or {})
