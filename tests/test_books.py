@@ -1,6 +1,7 @@
 """The books of every stage in the table balance, whatever the records and whatever the model says."""
 
 import random
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError
-from pipeline.llm.request import Reply, Request
+from pipeline.llm.request import Moderation, Reply, Request
 from pipeline.record import Message, Record, digest
 from pipeline.stage import Outcome, merged
 from pipeline.stages import STAGES
@@ -28,6 +29,8 @@ CONFIGURED: dict[str, list[dict[str, Any]]] = {
     "fix": [{}],
     "filter": [{}, {"preset": "alpaca"}, {"custom": ({"reason": "long", "sql": "length(text) > 40"},)}],
     "dedup": [{}, {"method": "exact"}, {"cluster": "components", "keep": "longest"}],
+    "semantic-dedup": [{"model": "default", "threshold": 0.6}, {"model": "default", "cluster": "components"}],
+    "moderate": [{}, {"by": "endpoint", "threshold": 0.5, "piece": 100}, {"action": "tag", "side": "answer"}],
     "decontaminate": [{"against": (str(ROOT / "seeds" / f"{language}.jsonl"),)} for language in ("en", "zh")],
     "split": [{}, {"max_tokens": 8}, {"max_tokens": 4, "keep_long_pairs": False}],
     "trim": [{}, {"leading": False, "empty": False}],
@@ -79,6 +82,20 @@ def model(seed: int) -> FunctionLLM:
 
     def answer(request: Request) -> Reply:
         dice = random.Random(f"{seed} {request}")
+        texts = (*request.embed, *request.moderate)
+        if texts:
+            # Without a vector semantic-dedup decides nothing: the stage is incomplete and keeps no books.
+            outcome = dice.choices(["ok", "refused", "unavailable"], [20, 1, bool(request.moderate)])[0]
+            vectors = tuple(struct.pack("<3f", *(dice.randint(-1, 1) for _ in range(3))) for _ in request.embed)
+            harm = [dice.choice([0.0, 0.4, 0.9]) for _ in request.moderate]
+            found = tuple(
+                Moderation(flagged=score > 0.5, categories={"violence": score > 0.5}, scores={"violence": score})
+                for score in harm
+            )
+            if outcome != "ok":
+                return Reply(key="", text="no", outcome=outcome, model="double")
+            whole = tuple(v if any(struct.unpack("<3f", v)) else b"" for v in vectors)
+            return Reply(key="", text="", model="double", vectors=whole, moderations=found)
         asked = request.prompt or request.messages[-1].content
         pieces = [
             "4.5",

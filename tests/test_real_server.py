@@ -228,7 +228,8 @@ def test_a_killed_process_takes_its_server_along_and_loses_nothing_finished(tmp_
     until(lambda: not listens(url))
     before = ledger_facts(tmp_path)
     assert before["calls"] >= 2
-    assert before["intents"] <= local.SLOTS
+    # As many as the server works on, and as many whose replies were on their way to the disk.
+    assert before["intents"] <= 2 * local.SLOTS
     wanted = before["calls"] + before["intents"]
     sent, reused, found = finished(wanted, tmp_path)
     assert found == before["intents"]

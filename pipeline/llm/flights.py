@@ -88,7 +88,7 @@ class Flights:
                 return
             flight.place = "waiting"
         line.waiting.append(flight)
-        self.tower.pump(line.gate)
+        self.tower.pump_soon(line.gate)
 
     def release(self, keys: Iterable[str]) -> None:
         """Somebody no longer wants these: drop what was not sent, and do not try again what was."""

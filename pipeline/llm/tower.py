@@ -34,6 +34,7 @@ class Tower:
         """
         self._lines, self._affords, self._go = lines, affords, go
         self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._soon: set[int] = set()
         self.outages = Outages(notice)
 
     def pump(self, gate: Gate) -> None:
@@ -43,8 +44,14 @@ class Tower:
             all(self._pump_waiting(line) for line in lines)
 
     def pump_soon(self, gate: Gate) -> None:
-        """A moment later, for whoever frees one place may be about to free more."""
-        asyncio.get_running_loop().call_soon(self.pump, gate)
+        """A moment later, and once for all who ask until then: whoever frees one place may be about to free more."""
+        if id(gate) not in self._soon:
+            self._soon.add(id(gate))
+            asyncio.get_running_loop().call_soon(self._pump_now, gate)
+
+    def _pump_now(self, gate: Gate) -> None:
+        self._soon.discard(id(gate))
+        self.pump(gate)
 
     def report(self, flight: Flight, heard: Heard) -> None:
         """Tell the gate how an attempt ended."""
