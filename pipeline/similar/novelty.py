@@ -73,7 +73,11 @@ class NoveltyGate:
 
     def admit(self, text: str) -> Verdict:
         """Accept the text if it is new."""
-        return self.admit_many((text,))[0]
+        numbers = self._numbers
+        flat = np.array([numbers.setdefault(token, len(numbers)) for token in self._tokenize(text)], np.int32)
+        self._make_room(1, len(flat))
+        partner, similarity = rouge_l.admit_one(self._index, self._rank(flat), self.threshold)
+        return Verdict(True) if partner < 0 else Verdict(False, partner, similarity)
 
     def admit_many(self, texts: Iterable[str]) -> list[Verdict]:
         """Accept, in order, each text that is new; the verdicts are those of as many calls of `admit`."""
@@ -157,8 +161,6 @@ class NoveltyGate:
 
 def _rarest_first(flat: NDArray[np.int32], bounds: NDArray[np.int64]) -> NDArray[np.int32]:
     """The tokens of each text, the highest number first."""
-    if len(bounds) == 2:
-        return np.sort(flat)[::-1].copy()
     highest = np.int64(2**31 - 1)
     keys = np.repeat(np.arange(len(bounds) - 1) << 32, np.diff(bounds)) + (highest - flat)
     keys.sort()

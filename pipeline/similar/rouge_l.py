@@ -197,6 +197,27 @@ def _post(index: Index, text: int, rare_first: Numbers, threshold: float) -> Non
 
 
 @njit(cache=True, nogil=True)
+def _settle(index: Index, query: Numbers, rare_first: Numbers, threshold: float, ask: bool) -> tuple[int, float]:
+    partner, similarity = _closest_above(index, query, rare_first, threshold) if ask else (-1, 0.0)
+    if partner < 0:
+        text = index.counts[POOLED]
+        end = index.starts[text] + len(query)
+        index.tokens[index.starts[text] : end] = query
+        index.starts[text + 1] = end
+        index.counts[POOLED] += 1
+        _post(index, text, rare_first, threshold)
+    return partner, similarity
+
+
+@njit(cache=True, nogil=True)
+def admit_one(index: Index, query: Numbers, threshold: float) -> tuple[int, float]:
+    """Let one text in unless it is too close to one that is in: that one, or -1, and the F1 with it, or 0."""
+    rare_first: Numbers = -np.sort(-query)
+    partner, similarity = _settle(index, query, rare_first, threshold, True)
+    return partner, similarity
+
+
+@njit(cache=True, nogil=True)
 def admit(
     index: Index,
     flat: Numbers,
@@ -219,15 +240,7 @@ def admit(
     for q in range(len(bounds) - 1):
         query = flat[bounds[q] : bounds[q + 1]]
         rare_first = rarest[bounds[q] : bounds[q + 1]]
-        partner, similarity = _closest_above(index, query, rare_first, threshold) if ask else (-1, 0.0)
-        partners[q], similarities[q] = partner, similarity
-        if partner < 0:
-            text = index.counts[POOLED]
-            end = index.starts[text] + len(query)
-            index.tokens[index.starts[text] : end] = query
-            index.starts[text + 1] = end
-            index.counts[POOLED] += 1
-            _post(index, text, rare_first, threshold)
+        partners[q], similarities[q] = _settle(index, query, rare_first, threshold, ask)
 
 
 @njit(cache=True, nogil=True)
