@@ -101,7 +101,8 @@ def star(
     """Fill `partner` and `similarity`. Only kept texts enter the buckets, so large clusters cost no more than small."""
     starts = texts.starts
     numbers, offsets = buckets.numbers, buckets.offsets
-    filled = buckets.starts[:-1].copy()
+    # How many a bucket holds, and its first one, side by side: most hold no more, and every look misses the cache.
+    held = np.zeros((len(buckets.starts) - 1, 2), np.int32)
     members = np.empty(buckets.starts[-1], np.int32)
     met = np.full(numbers.shape[1], -1, np.int32)
     table = np.zeros(table_size(_longest(starts)), np.uint64)
@@ -112,12 +113,14 @@ def star(
             if numbers[band, text] < 0:
                 continue
             bucket = numbers[band, text] + offsets[band]
-            for at in range(buckets.starts[bucket], filled[bucket]):
-                other = members[at]
-                start, end = starts[other], starts[other + 1]
-                if met[other] == text or not _possible(count, end - start, texts.threshold):
+            for at in range(held[bucket, 0]):
+                other = held[bucket, 1] if at == 0 else members[buckets.starts[bucket] + at]
+                if met[other] == text:
                     continue
                 met[other] = text
+                start, end = starts[other], starts[other + 1]
+                if not _possible(count, end - start, texts.threshold):
+                    continue
                 if size == 0:
                     size = _tabled(texts.values, starts[text], starts[text + 1], table)
                 score = _jaccard(texts.values, start, end, table, size, count, texts.threshold)
@@ -125,7 +128,14 @@ def star(
                 if closer and _alike_aside(texts, text, other):
                     partner[text], similarity[text] = other, score
         if partner[text] < 0:
-            _join_buckets(buckets, text, members, filled)
+            for band in range(len(numbers)):
+                if numbers[band, text] >= 0:
+                    bucket = numbers[band, text] + offsets[band]
+                    if held[bucket, 0] == 0:
+                        held[bucket, 1] = text
+                    else:
+                        members[buckets.starts[bucket] + held[bucket, 0]] = text
+                    held[bucket, 0] += 1
 
 
 @njit(cache=True, nogil=True)
