@@ -7,7 +7,6 @@ import pytest
 SLOW = (
     "test_whole",
     "test_dedup_spread",
-    "test_demo",
     "test_engines",
     "test_readme",
     "test_kills",

@@ -129,7 +129,7 @@ def test_every_stage_is_configured() -> None:
 
 
 @pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in CONFIGURED.items() for o in options])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(items=records(), seed=st.integers(0, 1000))
 def test_books_balance(
     made: dict[str, dict[str, Any]], name: str, options: dict[str, Any], items: list[Record], seed: int

