@@ -6,6 +6,7 @@ Run: python docs/formats_page.py [--check]
 import inspect
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -56,7 +57,7 @@ def page() -> str:
     parts = [INTRO]
     for entry in entries():
         name = entry["name"]
-        module = inspect.getmodule(FORMATS[name].read)
+        module = import_module(f"pipeline.formats.{name.replace('-', '_')}")
         about = (inspect.getdoc(module) or "").strip()
         lines = [f"## {name}", "", about, "", f"Example: `{example(name)}`", ""]
         if entry["cannot_hold"]:

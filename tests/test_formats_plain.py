@@ -153,6 +153,12 @@ def test_an_array_is_read_as_the_careful_reader_does(
     both_ways(path)
 
 
+@example(
+    rows=[{"instruction": "", "input": "", "output": ""}],
+    pieces=[b'{"instruction": "\xff", "input": "", "output": "b"}', b"[]"],
+    ascii=False,
+    between=b"\n",
+)
 @settings(max_examples=120, deadline=None)
 @given(
     st.lists(ROWS, min_size=1, max_size=5), PIECES, st.booleans(), st.sampled_from([b"\n", b"\r\n", b"\n\n", b" \n\t"])

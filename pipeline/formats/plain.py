@@ -76,6 +76,8 @@ def _layout(head: bytes) -> Layout | None:
         return None
     if set(row) != set(COLUMNS) or not all(isinstance(value, str) for value in row.values()):
         return None
+    if "\ufffd" in text[:end]:  # Perhaps no UTF-8: then what follows decides what kind of file it is.
+        return None
     lines = not start[1]
     if lines and ("\n" in text[:end] or not _SECOND_LINE.match(text, end)):
         return None
