@@ -80,7 +80,7 @@ submit: $(VENV)/.ready ## Send RECIPE to a Ray cluster: JOB_SERVER=http://head:8
 	@$(SEEDMILL) submit $(RECIPE) $(OPTIONS) --job-server '$(JOB_SERVER)'
 
 test: $(VENV)/.ready-test $(TRAINERS_VENV)/.ready ## Run the tests
-	@$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/.ready-test ## Run the long chaos tests
 	@$(BIN)/python -m pytest -m long

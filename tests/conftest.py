@@ -1,4 +1,4 @@
-"""In which order the suite runs: what takes minutes first, or one of the two workers ends up waiting for it alone."""
+"""In which order the suite runs: what takes minutes first, or one worker ends up waiting for it alone."""
 
 from pathlib import Path
 
