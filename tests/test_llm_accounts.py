@@ -15,6 +15,7 @@ from pipeline.llm.ledger_tools import Choice
 from pipeline.llm.prune import prune
 from pipeline.llm.reading import Reading
 from pipeline.llm.request import Request
+from pipeline.llm.schema import VERSION
 from tests.scripted import spec_of
 from tests.test_llm_ledger import wait_for
 
@@ -32,6 +33,18 @@ CREATE TABLE lost (
 PRAGMA user_version=1;
 """
 """The tables of version 1, as the first release wrote them."""
+
+ADDED_IN_VERSION_2 = (
+    "ALTER TABLE intents ADD COLUMN reserved REAL",
+    "ALTER TABLE intents ADD COLUMN lost TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE lost ADD COLUMN reserved REAL",
+    "ALTER TABLE lost ADD COLUMN resolved INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE spending (run TEXT NOT NULL, entry TEXT NOT NULL, role TEXT NOT NULL, model TEXT NOT NULL, "
+    "calls INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, "
+    "completion_tokens INTEGER NOT NULL, cost REAL NOT NULL, unknown INTEGER NOT NULL, at_most REAL NOT NULL, "
+    "unbounded INTEGER NOT NULL, PRIMARY KEY (run, entry, role, model)) WITHOUT ROWID",
+    "PRAGMA user_version=2",
+)
 
 
 def end_of(cost: float | None, reserved: float | None = None, lost: Sequence[str] = ()) -> Finished:
@@ -148,7 +161,7 @@ def test_a_ledger_of_version_1_gets_its_sums(tmp_path: Path) -> None:
     assert account(tmp_path, "r") == seen, "read as it is"
     Ledger(tmp_path, "next").close()
     with sqlite3.connect(tmp_path / "shard-0.sqlite") as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
     assert account(tmp_path, "r") == seen
     sums = Sums(calls=3, prompt_tokens=27, cached_tokens=6, completion_tokens=3, cost=0.75, unknown=1, unbounded=1)
     assert spending(tmp_path, "r") == {("e", "default", "m"): sums}
@@ -157,6 +170,20 @@ def test_a_ledger_of_version_1_gets_its_sums(tmp_path: Path) -> None:
     finish(ledger, 1, end_of(0.25))
     ledger.close()
     assert account(tmp_path, "r").finished == 1.0
+
+
+def test_a_ledger_of_version_2_keeps_what_was_in_flight(tmp_path: Path) -> None:
+    (tmp_path / "shape.json").write_text('{"version": 1, "shards": 8}\n')
+    database = sqlite3.connect(tmp_path / "shard-0.sqlite")
+    database.executescript(OLD + "; ".join(ADDED_IN_VERSION_2))
+    row = ("08".ljust(64, "0"), "r", "e", "default", 1.0, 0.25, '["timeout"]')
+    database.execute("INSERT INTO intents VALUES (?,?,?,?,?,?,?)", row)
+    database.commit()
+    database.close()
+    ledger = Ledger(tmp_path, "next")
+    ledger.close()
+    assert ledger.found_in_flight == {("r", "e"): 1}
+    assert account(tmp_path, "r") == Account(run="r", unresolved=0.5), "the attempt in flight and the one lost before"
 
 
 def test_reconciling_brings_an_old_ledger_up_to_date(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.errors import SeedmillError
 from pipeline.llm.body import Call, wire_body
@@ -124,8 +124,7 @@ class LocalCarrier:
         call = errand.call
         spec = self._specs[call.role]
         if errand.sends == 1 or errand.lost:
-            noted = functools.partial(self._ledger.intend, call, reserved=errand.reserved, lost=errand.lost)
-            await self._durable(noted)
+            await self._durable(self._ledger.intend, call, reserved=errand.reserved, lost=errand.lost)
         began = time.monotonic()
         try:
             answer = await self._wires[call.role].post(*wire_body(spec, call))
@@ -145,16 +144,16 @@ class LocalCarrier:
             lost=errand.lost,
             reserved=errand.reserved,
         )
-        stored = self._durable(functools.partial(self._ledger.finish, call, spec.model, end))
+        stored = self._durable(self._ledger.finish, call, spec.model, end)
         return Heard(verdict=found, reached=True, told=told, cost=cost, stored=stored)
 
     async def store(self, call: Call, model: str, end: Finished) -> None:
         """See Carrier.store."""
-        await self._durable(functools.partial(self._ledger.finish, call, model, end))
+        await self._durable(self._ledger.finish, call, model, end)
 
     async def abandon(self, call: Call, lost: Sequence[str], reserved: float | None = None) -> None:
         """See Carrier.abandon."""
-        await self._durable(functools.partial(self._ledger.abandon, call, lost, reserved=reserved))
+        await self._durable(self._ledger.abandon, call, lost, reserved=reserved)
 
     async def close(self) -> None:
         """See Carrier.close."""
@@ -162,11 +161,11 @@ class LocalCarrier:
             await wire.close()
         await asyncio.to_thread(self._ledger.close)
 
-    def _durable(self, write: Callable[[Callable[[SeedmillError | None], None]], None]) -> asyncio.Future[None]:
+    def _durable(self, write: Callable[..., None], *arguments: Any, **named: Any) -> asyncio.Future[None]:
         """A write that has been given to the ledger; done when it is durable."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        write(functools.partial(self._post, _resolve, done))
-        return done
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        write(*arguments, done=functools.partial(self._post, _resolve, stored), **named)
+        return stored
 
 
 def _resolve(done: asyncio.Future[None], error: SeedmillError | None) -> None:

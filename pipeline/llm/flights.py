@@ -133,8 +133,8 @@ class Flights:
 
     def _send(self, flight: Flight) -> None:
         gate, given = flight.line.gate, flight.given
-        if flight.place == "waiting":
-            self._meter.add(flight.call.entry, in_flight=1)
+        new, again = int(flight.place == "waiting"), int(flight.sends > 0)
+        self._meter.add(flight.call.entry, in_flight=new, sent=1, retries=again)
         flight.place = "sent"
         downtime = gate.downtime()
         if flight.sends and given is not None and not given.probe:
@@ -175,7 +175,6 @@ class Flights:
         line = flight.line
         if flight.sends == 0:
             flight.first_sent = time.monotonic()
-        self._meter.add(flight.call.entry, sent=1, retries=1 if flight.sends else 0)
         flight.sends += 1
         errand = Errand(call=flight.call, sends=flight.sends, lost=tuple(flight.lost), reserved=flight.quote)
         try:
@@ -234,13 +233,8 @@ class Flights:
         gate, verdict = flight.line.gate, heard.verdict
         self.tower.report(flight, heard)
         if isinstance(verdict, Reading):
-            self._free(flight)
-            self._meter.add(
-                flight.call.entry,
-                new_prompt_tokens=verdict.prompt_tokens,
-                new_completion_tokens=verdict.completion_tokens,
-                cost=heard.cost,
-            )
+            prompt, completion = verdict.prompt_tokens, verdict.completion_tokens
+            self._free(flight, new_prompt_tokens=prompt, new_completion_tokens=completion, cost=heard.cost)
         elif isinstance(verdict, Again):
             self._try_again(flight, verdict)
         else:
@@ -325,9 +319,10 @@ class Flights:
             asyncio.get_running_loop().call_soon(self._end_if_broke)
         self._landed.set()
 
-    def _free(self, flight: Flight) -> None:
+    def _free(self, flight: Flight, **counts: float | None) -> None:
+        """Give its place back, if it has one; `counts` are added in the same step."""
         if flight.given is not None:
             flight.line.gate.leave(flight.given)
             flight.given = None
-            self._meter.add(flight.call.entry, in_flight=-1)
+            self._meter.add(flight.call.entry, in_flight=-1, **counts)
             self.tower.pump_soon(flight.line.gate)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.llm.allowance import Allowance
 from pipeline.llm.breaker import Breaker
@@ -153,19 +153,21 @@ class Gate:
         """Count a call that is sent now; it keeps its place until `leave`."""
         self.in_flight += 1
         self._of_role[role] = self._of_role.get(role, 0) + 1
-        return self.renew(Pass(role, tokens))
+        return self._attempt(role, tokens)
 
     def renew(self, given: Pass) -> Pass:
         """Count an attempt that is sent now, by a call that has its place."""
+        return self._attempt(given.role, given.tokens)
+
+    def _attempt(self, role: str, tokens: float) -> Pass:
         now = self._clock()
         self.active += 1
         self._requests.take(1.0, now)
-        self._tokens.take(given.tokens, now)
+        self._tokens.take(tokens, now)
         self._pace.take(now)
         self._breaker.take(now)
         self._scout = now + _SCOUT_SECONDS
-        probe = self._breaker.since is not None
-        return replace(given, epoch=self._epoch, sent=now, beside=self.active, probe=probe)
+        return Pass(role, tokens, self._epoch, now, self.active, self._breaker.since is not None)
 
     def report(
         self,

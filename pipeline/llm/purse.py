@@ -196,7 +196,7 @@ def dollars(amount: float) -> str:
 
 
 def _ceil(amount: float) -> int:
-    return int((Decimal(repr(amount)) * _UNIT).to_integral_value(ROUND_CEILING))
+    return 0 if not amount else int((Decimal(repr(amount)) * _UNIT).to_integral_value(ROUND_CEILING))
 
 
 def _floor(amount: float) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.errors import SeedmillError
 from pipeline.llm.call_index import INDEX
-from pipeline.llm.schema import GIVE_UP, ORDER, VERSION, Many, bring_up_to_date
+from pipeline.llm.schema import COMPILED, GIVE_UP, ORDER, VERSION, Many, bring_up_to_date
 
 Statement = tuple[Many, Sequence[Any]]
 
@@ -40,7 +40,9 @@ class Shard:
         self._path = path
         self._broken: SeedmillError | None = None
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+            self._db = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=30.0, cached_statements=COMPILED
+            )
             self.found_in_flight = self._prepare()
         except sqlite3.Error as error:
             raise write_error(path, error) from error

@@ -8,7 +8,8 @@ from pipeline.llm.connection import Broken, Connection, decoded
 from pipeline.llm.dial import CONNECT_SECONDS, Dialler
 from pipeline.llm.faults import Answer, NoAnswer
 from pipeline.llm.models import ModelSpec
-from pipeline.llm.wire import REST_SECONDS, headers_of, without_secrets
+from pipeline.llm.secrets import scrubbed
+from pipeline.llm.wire import REST_SECONDS, headers_of, secrets_of
 
 _LOOK_AGAIN_AFTER = 0.2
 
@@ -30,14 +31,15 @@ class ThinWire:
         self._dialler = Dialler(spec.base_url)
         self._resting: list[Connection] = []
         self._open: set[Connection] = set()
-        self._head_of: tuple[str, dict[str, str]] | None = None
-        self._head = b""
+        self._heads: dict[str, bytes] = {}
+        self._secrets: list[str] = []
 
     async def post(self, path: str, body: bytes) -> Answer:
         """One POST; see Wire."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._spec.timeout
         request = b"%b%d\r\n\r\n%b" % (self._request_head(path), len(body), body)
+        secrets = self._secrets  # those that are sent; the next call may have others
         connection = await self._connection(loop)
         try:
             raw = await connection.exchange(request, ends - loop.time())
@@ -54,7 +56,8 @@ class ThinWire:
                 self._resting.append(connection)
             else:
                 self._open.discard(connection)
-        return Answer(status=raw.status, headers=raw.headers, body=without_secrets(self._spec, content))
+        body = scrubbed(content.decode("utf-8", "replace"), secrets)
+        return Answer(status=raw.status, headers=raw.headers, body=body)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -82,11 +85,14 @@ class ThinWire:
         return made
 
     def _request_head(self, path: str) -> bytes:
-        """The head up to the value of Content-Length; made anew only when the key or a header changes."""
-        headers = headers_of(self._spec)
-        if self._head_of != (path, headers):
-            self._head, self._head_of = _head(self._spec.base_url, path, headers), (path, headers)
-        return self._head
+        """The head up to the value of Content-Length; made anew only when the key or a header's value changes."""
+        secrets = secrets_of(self._spec)
+        if secrets != self._secrets:
+            self._heads, self._secrets = {}, secrets
+        head = self._heads.get(path)
+        if head is None:
+            head = self._heads[path] = _head(self._spec.base_url, path, headers_of(self._spec))
+        return head
 
 
 def _head(base_url: str, path: str, headers: dict[str, str]) -> bytes:
