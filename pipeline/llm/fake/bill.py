@@ -30,8 +30,8 @@ class Call:
     finished: int = 0
     aborted: int = 0
     charged: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
+    statuses: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     body: Mapping[str, Any] | None = None
@@ -83,13 +83,13 @@ class Bill:
         """Count the status of an attempt; without a call, of a request that was no question."""
         self.statuses[str(status)] += 1
         if call is not None:
-            call.statuses[str(status)] += 1
+            call.statuses[str(status)] = call.statuses.get(str(status), 0) + 1
 
     def suffer(self, call: Call | None, fault: str) -> None:
         """Count a fault."""
         self.faults[fault] += 1
         if call is not None:
-            call.faults[fault] += 1
+            call.faults[fault] = call.faults.get(fault, 0) + 1
 
     def charge(self, call: Call, usage: Usage, batch: bool = False) -> None:
         """Put a reply on the bill."""

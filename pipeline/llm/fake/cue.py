@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pipeline.llm.fake.grammar import Grammar, Tongue, grammar
@@ -13,20 +14,28 @@ _HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Cue:
     """The text to work on, the settings of the rule and randomness addressed by the question and the sample.
 
     Attributes:
+        kind: of the reply.
+        sample: which of several samples is made.
         text: what the rule's `take` found, or the last message.
         tongue: the language to reply in.
     """
 
     question: Question
+    kind: str
+    sample: int
     text: str
     params: Mapping[str, Any]
-    dice: random.Random
     tongue: Tongue
+
+    @cached_property
+    def dice(self) -> random.Random:
+        """Made when first thrown: many replies need none, and to seed one takes as long as to write a reply."""
+        return self.question.dice(f"reply {self.kind}", self.sample)
 
     @property
     def grammar(self) -> Grammar:

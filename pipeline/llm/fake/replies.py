@@ -69,9 +69,10 @@ def say(rule: Rule, question: Question, sample: int = 0) -> Said:
     language = rule.params.get("language", "auto")
     cue = Cue(
         question=question,
+        kind=rule.kind,
+        sample=sample,
         text=source,
         params=rule.params,
-        dice=question.dice(f"reply {rule.kind}", sample),
         tongue=tongue_of(source) if language == "auto" else language,
     )
     said = KINDS[rule.kind](cue)
