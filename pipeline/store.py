@@ -5,8 +5,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,35 @@ GROUP_ROWS = 2_000
 """Rows of a shard and of a row group inside it. Cut in input order whatever the blocks were, so that equal rows are
 equal bytes; the default block is one row group, so that no worker decodes rows that it does not need."""
 
+_OPTIONS: Mapping[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 3,
+    "version": "2.6",
+    "use_dictionary": False,
+    "write_statistics": False,
+}
+"""Texts hardly repeat, and zstd sees to what does: with dictionaries a file takes a quarter longer to write, and more
+room. Nobody asks for a column's least and greatest value."""
+
+_AHEAD = 8
+"""Groups that wait to be written while the next rows are made: enough to keep both busy, and some megabytes at most."""
+
 _OLDEST = pl.CompatLevel.oldest()
 
 
 class ShardWriter:
-    """Writes frames of one schema as `<prefix>-00000.parquet` ... in `folder`, with pinned parquet options."""
+    """Writes frames of one schema as `<prefix>-00000.parquet` ... in `folder`, with pinned parquet options.
+
+    A thread compresses and writes, so that whoever makes the rows need not wait for it; a failure is raised by a later
+    `add` or by `close`.
+    """
 
     def __init__(self, folder: Path, prefix: str, schema: pl.Schema, shard_rows: int = SHARD_ROWS) -> None:
         self._folder, self._prefix, self._shard_rows = folder, prefix, shard_rows
         self._schema: pa.Schema = pl.DataFrame(schema=schema).to_arrow(compat_level=_OLDEST).schema
         self._waiting = pl.DataFrame(schema=schema)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"write-{prefix}")
+        self._on_their_way: deque[Future[None]] = deque()
         self._writer: Any = None
         self._sink: Any = None
         self._in_shard = 0
@@ -46,35 +66,43 @@ class ShardWriter:
         self.rows += frame.height
         self._waiting = pl.concat([self._waiting, frame]) if self._waiting.height else frame
         while self._waiting.height >= GROUP_ROWS:
-            self._write_group(self._waiting.slice(0, GROUP_ROWS))
+            self._hand_over(self._waiting.slice(0, GROUP_ROWS))
             self._waiting = self._waiting.slice(GROUP_ROWS)
 
-    def _write_group(self, frame: pl.DataFrame) -> None:
+    def _hand_over(self, group: pl.DataFrame) -> None:
+        """Have a group written; what went wrong with an earlier one is raised here."""
+        while len(self._on_their_way) >= _AHEAD:
+            self._on_their_way.popleft().result()
+        table = group.rechunk().to_arrow(compat_level=_OLDEST).combine_chunks()
+        self._on_their_way.append(self._thread.submit(self._write_group, table))
+
+    def _write_group(self, table: pa.Table) -> None:
         if self._writer is None:
             path = self._folder / f"{self._prefix}-{len(self.files):05d}.parquet"
             self.files.append(path)
             # A handle of our own: on a full disk it is what must be let go of before the space is really free again.
             self._sink = pa.OSFile(str(path), "wb")
-            self._writer = pq.ParquetWriter(
-                self._sink, self._schema, compression="zstd", compression_level=3, version="2.6", write_statistics=True
-            )
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **_OPTIONS)
             self._in_shard = 0
-        table = frame.rechunk().to_arrow(compat_level=_OLDEST).combine_chunks()
         if table.num_rows:
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
-        self._in_shard += frame.height
+        self._in_shard += table.num_rows
         if self._in_shard >= self._shard_rows:
             self._end_shard()
 
     def close(self) -> None:
         """Write what is waiting; an empty stream still becomes one empty file, so that readers find the schema."""
-        if self._waiting.height or not self.files:
-            self._write_group(self._waiting)
+        if self._waiting.height or not self.rows:
+            self._hand_over(self._waiting)
+        while self._on_their_way:
+            self._on_their_way.popleft().result()
+        self._thread.shutdown()
         if self._writer is not None:
             self._end_shard()
 
     def abandon(self) -> None:
         """Let go of a file that is not going to be whole."""
+        self._thread.shutdown(cancel_futures=True)
         if self._writer is not None:
             self._writer.is_open = False  # or its destructor would still write to it
         if self._sink is not None:

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import convert as conversion
+from pipeline.bulk import json_rows
 from pipeline.bulk.flat_json import Layout
 from pipeline.bulk.json_rows import Member, source_ids, written
 from pipeline.convert import convert
@@ -159,6 +160,12 @@ def test_an_array_is_read_as_the_careful_reader_does(
     ascii=False,
     between=b"\n",
 )
+@example(
+    rows=[{"instruction": "", "input": "", "output": ""}],
+    pieces=[b'{"instruction": "a", "input": "", "output": "b", "output": "c"}', b"nonsense"],
+    ascii=False,
+    between=b"\n",
+)
 @settings(max_examples=120, deadline=None)
 @given(
     st.lists(ROWS, min_size=1, max_size=5), PIECES, st.booleans(), st.sampled_from([b"\n", b"\r\n", b"\n\n", b" \n\t"])
@@ -212,11 +219,13 @@ def test_parquet_text_that_is_not_utf8_is_left_to_the_careful_reader(tmp_path: P
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(ROWS, min_size=1, max_size=8))
-@example([{"instruction": '\x1f\x7f"\\', "input": "", "output": ""}])
-def test_ids_and_json_are_those_of_python(rows: list[dict[str, str]]) -> None:
+@given(st.lists(ROWS, min_size=1, max_size=8), st.booleans())
+@example([{"instruction": '\x1f\x7f"\\', "input": "", "output": ""}], True)
+def test_ids_and_json_are_those_of_python(rows: list[dict[str, str]], many: bool) -> None:
     frame = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String))
-    ids, digests = source_ids(*(frame[name] for name in COLUMNS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_rows, "_WORTH_COMPILING", 0 if many else 2_000)
+        ids, digests = source_ids(*(frame[name] for name in COLUMNS))
     for row, id, digest in zip(rows, ids, digests, strict=True):
         answer = (Message(role="assistant", content=row["output"]),) if row["output"] else ()
         messages = (Message(role="user", content=row["instruction"]), *answer)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.bulk.blake2 import digests
 from pipeline.bulk.words import load, special, store, unmarked
 from pipeline.measures.characters import utf8
 
@@ -21,6 +22,8 @@ for _character, _letter in zip(b'"\\\b\f\n\r\t', b'"\\bfnrt', strict=True):
 
 _LONGEST_ESCAPE = 6
 _ID_BYTES = 10
+_WORTH_COMPILING = 2_000
+"""Rows from which on the compiled hash pays: its first use on a machine takes seconds."""
 
 _Bytes = NDArray[np.uint8]
 _Ends = NDArray[np.int64]
@@ -133,9 +136,15 @@ def source_ids(instruction: pl.Series, input: pl.Series, output: pl.Series) -> t
         Member(input, b"],", b"", b"],null"),
     )
     text, rows = written(members, b",null,0]")
-    digests = [blake2b(text[a:b], digest_size=_ID_BYTES).digest() for a, b in pairwise(rows.tolist())]
-    letters = b"".join(digests).hex().encode()
+    joined = _joined_digests(text, rows)
+    letters = joined.hex().encode()
     ends = pa.py_buffer(np.arange(0, len(letters) + 1, 2 * _ID_BYTES))
-    ids = pl.from_arrow(pa.LargeStringArray.from_buffers(len(digests), ends, pa.py_buffer(letters)))
+    ids = pl.from_arrow(pa.LargeStringArray.from_buffers(len(rows) - 1, ends, pa.py_buffer(letters)))
     assert isinstance(ids, pl.Series)
-    return ids, digests
+    return ids, [joined[at : at + _ID_BYTES] for at in range(0, len(joined), _ID_BYTES)]
+
+
+def _joined_digests(text: memoryview, rows: NDArray[np.int64]) -> bytes:
+    if len(rows) > _WORTH_COMPILING:
+        return digests(np.frombuffer(text, np.uint8), rows, _ID_BYTES).tobytes()
+    return b"".join(blake2b(text[a:b], digest_size=_ID_BYTES).digest() for a, b in pairwise(rows.tolist()))

@@ -1,6 +1,7 @@
 """Records as a frame, built column by column: several times faster than row by row."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -51,12 +52,16 @@ def frame_of_plain(rows: pl.DataFrame, ids: pl.Series, known: Mapping[str, str |
     structs = flat.to_struct().to_arrow(compat_level=pl.CompatLevel.newest())
     messages = pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(ends), structs))
     given = {"id": ids, "messages": messages, "input": rows["input"].replace("", None)}
-    empty: dict[str, list[Any]] = {name: [] for name in ("tags", "scores", "parents", "calls")}
-    same = {name: empty.get(name, known.get(name)) for name in SCHEMA if name not in given}
-    return (
-        pl.DataFrame(given)
-        .with_columns(pl.lit(value, dtype=SCHEMA[name]).alias(name) for name, value in same.items())
-        .select(SCHEMA.names())
+    return pl.DataFrame(given).select(_columns(tuple(known.items())))
+
+
+@lru_cache(maxsize=64)
+def _columns(known: tuple[tuple[str, str | None], ...]) -> tuple[pl.Expr, ...]:
+    """All columns, of which a plain row has its own in three, and what is known of all rows in some others."""
+    same: dict[str, Any] = dict(known) | {name: [] for name in ("tags", "scores", "parents", "calls")}
+    return tuple(
+        pl.col(name) if name in ("id", "messages", "input") else pl.lit(same.get(name), dtype=kind).alias(name)
+        for name, kind in SCHEMA.items()
     )
 
 

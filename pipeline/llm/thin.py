@@ -56,8 +56,8 @@ class ThinWire:
                 self._resting.append(connection)
             else:
                 self._open.discard(connection)
-        body = scrubbed(content.decode("utf-8", "replace"), secrets)
-        return Answer(status=raw.status, headers=raw.headers, body=body)
+        text = scrubbed(content.decode("utf-8", "replace"), secrets)
+        return Answer(status=raw.status, headers=raw.headers, body=text)
 
     async def close(self) -> None:
         """Close the connections."""
