@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import polars as pl
 
 from pipeline.llm.request import LLM, Profile
-from pipeline.record import DROP_SCHEMA, SCHEMA, Drop, Record, draw, records_of, to_drop_frame, to_frame
+from pipeline.record import NO_DROPS, NO_ROWS, SCHEMA, Drop, Record, draw, records_of, to_drop_frame, to_frame
 
 T = TypeVar("T")
 
@@ -74,8 +74,8 @@ class Outcome:
         unavailable: ids whose model call outlasted its deadline; any makes the stage incomplete.
     """
 
-    kept: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SCHEMA))
-    drops: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DROP_SCHEMA))
+    kept: pl.DataFrame = field(default_factory=NO_ROWS.clone)
+    drops: pl.DataFrame = field(default_factory=NO_DROPS.clone)
     derived: int = 0
     fixed: Mapping[str, int] = field(default_factory=dict)
     hits: Mapping[str, int] = field(default_factory=dict)
@@ -124,8 +124,8 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
         hits.update(outcome.hits)
         notes.update(outcome.notes)
     return Outcome(
-        kept=pl.concat([o.kept for o in outcomes]) if outcomes else pl.DataFrame(schema=SCHEMA),
-        drops=pl.concat([o.drops for o in outcomes]) if outcomes else pl.DataFrame(schema=DROP_SCHEMA),
+        kept=pl.concat([o.kept for o in outcomes]) if outcomes else NO_ROWS.clone(),
+        drops=pl.concat([o.drops for o in outcomes]) if outcomes else NO_DROPS.clone(),
         derived=sum(o.derived for o in outcomes),
         fixed=dict(fixed),
         hits=dict(hits),

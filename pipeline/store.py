@@ -34,8 +34,8 @@ _OPTIONS: Mapping[str, Any] = {
 """Texts hardly repeat, and zstd sees to what does: with dictionaries a file takes a quarter longer to write, and more
 room. Nobody asks for a column's least and greatest value."""
 
-_AHEAD = 8
-"""Groups that wait to be written while the next rows are made: enough to keep both busy, and some megabytes at most."""
+_AHEAD = 32 * 1024 * 1024
+"""Bytes of rows that wait to be written while the next ones are made."""
 
 _OLDEST = pl.CompatLevel.oldest()
 
@@ -52,7 +52,7 @@ class ShardWriter:
         self._schema: pa.Schema = pl.DataFrame(schema=schema).to_arrow(compat_level=_OLDEST).schema
         self._waiting = pl.DataFrame(schema=schema)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"write-{prefix}")
-        self._on_their_way: deque[Future[None]] = deque()
+        self._on_their_way: deque[tuple[Future[None], int]] = deque()
         self._writer: Any = None
         self._sink: Any = None
         self._in_shard = 0
@@ -66,28 +66,32 @@ class ShardWriter:
         self.rows += frame.height
         self._waiting = pl.concat([self._waiting, frame]) if self._waiting.height else frame
         while self._waiting.height >= GROUP_ROWS:
-            self._hand_over(self._waiting.slice(0, GROUP_ROWS))
-            self._waiting = self._waiting.slice(GROUP_ROWS)
+            room = -(-(self._shard_rows - self._in_shard) // GROUP_ROWS)
+            rows = min(room, self._waiting.height // GROUP_ROWS) * GROUP_ROWS
+            self._hand_over(self._waiting.slice(0, rows))
+            self._waiting = self._waiting.slice(rows)
 
-    def _hand_over(self, group: pl.DataFrame) -> None:
-        """Have a group written; what went wrong with an earlier one is raised here."""
-        while len(self._on_their_way) >= _AHEAD:
-            self._on_their_way.popleft().result()
-        table = group.rechunk().to_arrow(compat_level=_OLDEST).combine_chunks()
-        self._on_their_way.append(self._thread.submit(self._write_group, table))
+    def _hand_over(self, frame: pl.DataFrame) -> None:
+        """Have whole groups of one shard written; what went wrong with earlier ones is raised here."""
+        table = frame.rechunk().to_arrow(compat_level=_OLDEST).combine_chunks()
+        while self._on_their_way and sum(size for _, size in self._on_their_way) + table.nbytes > _AHEAD:
+            self._on_their_way.popleft()[0].result()
+        self._in_shard += frame.height
+        ends = self._in_shard >= self._shard_rows
+        self._on_their_way.append((self._thread.submit(self._write, table, ends), table.nbytes))
+        if ends:
+            self._in_shard = 0
 
-    def _write_group(self, table: pa.Table) -> None:
+    def _write(self, table: pa.Table, ends_shard: bool) -> None:
         if self._writer is None:
             path = self._folder / f"{self._prefix}-{len(self.files):05d}.parquet"
             self.files.append(path)
             # A handle of our own: on a full disk it is what must be let go of before the space is really free again.
             self._sink = pa.OSFile(str(path), "wb")
             self._writer = pq.ParquetWriter(self._sink, self._schema, **_OPTIONS)
-            self._in_shard = 0
         if table.num_rows:
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
-        self._in_shard += table.num_rows
-        if self._in_shard >= self._shard_rows:
+        if ends_shard:
             self._end_shard()
 
     def close(self) -> None:
@@ -95,7 +99,7 @@ class ShardWriter:
         if self._waiting.height or not self.rows:
             self._hand_over(self._waiting)
         while self._on_their_way:
-            self._on_their_way.popleft().result()
+            self._on_their_way.popleft()[0].result()
         self._thread.shutdown()
         if self._writer is not None:
             self._end_shard()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.bulk.flat_json import Layout
@@ -27,9 +28,9 @@ PACKED = {"instruction": ("Human:", "<user>:", " <user>:"), "input": ("User:", "
 """How texts begin in rows of these columns that may be another format's: of the formats with `marks`."""
 
 _HEAD = 65_536
-_SPAN = 1 << 20
+_SPAN = 1 << 21
 """Bytes that are read in one go: some thousand rows; what is made of them stays in a processor's cache."""
-_BATCHES = 8
+_BATCHES = 2
 """Batches of a parquet file that are handed on together."""
 _WORTH_IT, _MOST_PATIENCE = 32, 1_024
 """After stretches shorter than this, ever more rows are read carefully before the next one is tried."""
@@ -216,16 +217,26 @@ def _is_plain(batch: Any) -> bool:
     return len(columns) == len(COLUMNS)
 
 
+def _packed(batch: Any) -> list[int]:
+    """The numbers of the rows that another format may claim."""
+    found = pa.array(np.zeros(batch.num_rows, np.bool_))
+    for name, heads in PACKED.items():
+        column = batch.column(name)
+        column = column.cast(pa.large_string()) if column.type == pa.string_view() else column
+        for head in heads:
+            found = pc.or_(found, pc.starts_with(column, head))
+    numbers: list[int] = pc.indices_nonzero(found).to_pylist()
+    return numbers
+
+
 def _divided(batches: Iterator[Any]) -> Iterator[tuple[Any, bool]]:
     """The batches, cut before and after each row that another format may claim, and whether they are plain."""
     for batch in batches:
         if not _is_plain(batch):
             yield batch, False
             continue
-        texts = pl.DataFrame(pa.Table.from_batches([batch]))
-        heads = [pl.col(name).str.starts_with(head) for name, some in PACKED.items() for head in some]
         start = 0
-        for packed in texts.select(pl.any_horizontal(heads).arg_true()).to_series():
+        for packed in _packed(batch):
             if packed > start:
                 yield batch.slice(start, packed - start), True
             yield batch.slice(packed, 1), False
