@@ -1,6 +1,7 @@
 """Calls are made once, kept, tried again when that helps, and never lost."""
 
 import functools
+import gc
 import pickle
 import threading
 import time
@@ -468,3 +469,21 @@ def test_landings_forget_and_then_say_that_they_do_not_know() -> None:
     assert landings.may_hold("0", mark)
     assert landings.may_hold("never landed", mark)
     assert not landings.may_hold("never landed", landings.mark())
+
+
+def test_the_collector_is_as_before_once_the_last_caller_has_closed(tmp_path: Path) -> None:
+    before = gc.get_threshold()
+    callers = [
+        Caller({"default": spec_of()}, tmp_path / name, "run", connect=lambda spec: FunctionWire(Script(one_word)))
+        for name in ("a", "b")
+    ]
+    assert gc.get_threshold()[0] > before[0]
+    callers[0].close()
+    callers[0].close()
+    assert gc.get_threshold()[0] > before[0], "the other one still calls"
+    callers[1].close()
+    assert gc.get_threshold() == before
+
+
+def one_word(seen: Seen) -> Sent:
+    return said("word")

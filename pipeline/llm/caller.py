@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 
 from pipeline.errors import SeedmillError, UsageError
+from pipeline.llm import garbage
 from pipeline.llm.accounts import account
 from pipeline.llm.batch.book import is_kept
 from pipeline.llm.batch.desk import BatchDesk
@@ -98,6 +99,7 @@ class Caller:
         if self._desk is not None:
             self._post(self._desk.start, self._flights.landing)
         self._closed = False
+        garbage.relax()
 
     def find(self, call: Call) -> Reply | None:
         """The reply, when the ledger holds it; counted as reused."""
@@ -192,6 +194,7 @@ class Caller:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        garbage.restore()
 
     def _open_desk(self, ledger: Path, run: str, carrier: Carrier, **settings: Any) -> BatchDesk | None:
         """The desk of batches, when a role asks for them or an earlier run left some."""

@@ -25,9 +25,6 @@ from pipeline.llm.shard import Shard, Statement, Write
 SHARDS = 4
 """Of a new ledger: as many as there are writers at most (engine/calls_on_ray.py); more would only flush more often."""
 
-_SCRIBES = 2
-"""Writing threads; see Scribe for why there are fewer than shards."""
-
 Done = Callable[[SeedmillError | None], None]
 
 
@@ -169,7 +166,7 @@ class Ledger:
         mine = sorted(range(self.shards) if shards is None else shards)
         self._lease = Lease([folder / f"shard-{i}.lease" for i in mine], run, patience, notice)
         self._shards: dict[int, Shard] = {}
-        self._scribes = [Scribe(f"ledger-{i}") for i in range(min(_SCRIBES, len(mine)))]
+        self._scribe = Scribe("ledger")
         try:
             for index in mine:
                 self._shards[index] = Shard(_shard_path(folder, index))
@@ -220,8 +217,7 @@ class Ledger:
 
     def close(self) -> None:
         """Write what is left and let go of the shards."""
-        for scribe in self._scribes:
-            scribe.close()
+        self._scribe.close()
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
@@ -232,8 +228,8 @@ class Ledger:
         return [*((LOSE, row) for row in rows), (FORGET, (call.key,))]
 
     def _put(self, call: Call, statements: list[Statement], done: Done) -> None:
-        index = shard_of(call.key, self.shards)
-        self._scribes[index % len(self._scribes)].put(self._shards[index], Write(call.key, tuple(statements), done))
+        shard = self._shards[shard_of(call.key, self.shards)]
+        self._scribe.put(shard, Write(call.key, tuple(statements), done))
 
 
 def _settled_shape(folder: Path) -> int:

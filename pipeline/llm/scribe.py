@@ -1,4 +1,4 @@
-"""A thread that writes some shards of the ledger, in groups that grow with the load."""
+"""The thread that writes a process's shards of the ledger, in groups that grow with the load."""
 
 import queue
 import threading
@@ -15,6 +15,7 @@ class Scribe:
     A round takes as long as the disk needs to flush its shards one after the other. That is what makes groups: a
     thread for each shard would flush at once whatever single write has come, and a commit of one write costs as much
     as one of five. So the work per call falls as the load rises, and a call alone waits for its own flush only.
+    One thread has time for twenty thousand calls a second; a second one only makes the groups smaller.
     """
 
     def __init__(self, name: str) -> None:
