@@ -34,6 +34,8 @@ HERE = Path(__file__).parent
 WORK = HERE / ".work"
 IN_FLIGHT = (64, 256, 1024)
 RUNS = 3
+SECONDS = 6.0
+"""Of a run, about: so that the filling and the emptying of a thousand places weigh little."""
 PATIENCE = 240.0
 
 
@@ -165,7 +167,7 @@ def main() -> None:
         "--peers", action="store_true", help="install bespokelabs-curator and distilabel first (minutes, 1.4 GB)"
     )
     options = parser.parse_args()
-    in_flight, runs, seconds = ((256,), 1, 1.0) if options.quick else (IN_FLIGHT, RUNS, 2.0)
+    in_flight, runs, seconds = ((256,), 1, 1.0) if options.quick else (IN_FLIGHT, RUNS, SECONDS)
     WORK.mkdir(exist_ok=True)
     others = [] if options.quick else peers(options.peers)
     with FakeProvider(SCRIPT, own_process=True) as provider:
