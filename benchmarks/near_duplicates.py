@@ -145,6 +145,8 @@ def compare(
         took, dropped = by_text_dedup(texts, text_dedup)
         remark = f"{dropped} dropped, nothing verified; one run; we take 1/{took / seconds:.0f} of its time"
         lines.append(("text-dedup 0.4.0", took, remark))
+        times = took / seconds
+        verdicts.tell(f"near-duplicates, {len(texts):,}", f"1/{times:.0f} of text-dedup", "<= 1/100", times >= 100)
     show(f"near-duplicates among {len(texts)} rows", lines, ("rensa", "datasketch", "numba", "numpy", "polars"))
 
 
