@@ -8,8 +8,11 @@ that come out are compared before times are printed.
 
 Predicted before the compiled reader was written: 2.2 s -> 0.15 s for the read stage on the array, about 45 ms of that
 reading as msgspec needs, 60 ms hashing, the rest columns; so 2 x msgspec for converting, more for reading with ids.
-Found: converting takes what the faster peer takes (0.8 to 1.1 x). The read stage takes 0.15 to 0.2 s, 80 ms of it a
-BLAKE2b call for each row; storing its 18 columns takes twice as long as three: 1.7 to 3.1 x polars on a busy machine.
+Found: converting takes 0.8 to 1.1 x of what the faster peer takes on a quiet machine, 1.4 to 1.7 x on a busy one. The
+read stage takes 0.15 to 0.2 s, a third of it hashing. Into the store it took 1.7 to 3.1 x polars, one thing after the
+other; since a thread compresses what has been read while more is read, ids are hashed in a compiled pass (which lets
+that thread go on) and texts are stored without dictionaries, 1.3 to 1.7 x (array), 1.4 to 2.1 x (lines, parquet). What
+is left is zstd on one core where polars has two.
 """
 
 import argparse

@@ -16,8 +16,9 @@ from pipeline.llm import ledger_tools
 from pipeline.llm.client import Client
 from pipeline.llm.lease import patience_of, whole_ledger
 from pipeline.llm.ledger_tools import Choice
-from pipeline.llm.models import ModelSpec, resolve_models
+from pipeline.llm.models import ModelSpec
 from pipeline.llm.purse import unpriced
+from pipeline.llm.roles import resolve_models
 from pipeline.llm.standstill import Noticeboard, Standstill
 from pipeline.recipe import Entry, Recipe
 from pipeline.stage import Stage

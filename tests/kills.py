@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.llm.body import Call, wire_body
 from pipeline.llm.fake.provider import FakeProvider
 from pipeline.llm.fake.question import Question, parse
-from pipeline.llm.models import resolve_models
+from pipeline.llm.roles import resolve_models
 from tests.runs import RECIPES, ROOT, environment, made_bytes
 
 RECIPE = RECIPES / "whole.yaml"

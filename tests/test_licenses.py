@@ -171,8 +171,8 @@ def test_only_rows_all_of_whose_parts_are_wanted_are_selected() -> None:
 
 
 def test_the_recipe_may_state_the_terms_of_a_model_that_nobody_knows(tmp_path: Path) -> None:
-    from pipeline.llm.models import resolve_models
     from pipeline.llm.request import Profile, Reply
+    from pipeline.llm.roles import resolve_models
     from pipeline.stages.answer import Answer
 
     def teacher(request: object) -> Reply:

@@ -14,8 +14,9 @@ from pipeline.llm import local
 from pipeline.llm.caller import Caller
 from pipeline.llm.client import Client
 from pipeline.llm.ledger import read_calls
-from pipeline.llm.models import ModelSpec, resolve_models
+from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Request
+from pipeline.llm.roles import resolve_models
 from pipeline.record import Message
 
 installed = pytest.mark.skipif(
@@ -69,7 +70,7 @@ def test_ctrl_c_ends_it_quietly() -> None:
     code = (
         "import os, signal, threading\n"
         "from pipeline.llm.local import serving\n"
-        "from pipeline.llm.models import resolve_models\n"
+        "from pipeline.llm.roles import resolve_models\n"
         "with serving(resolve_models({}, {})) as served:\n"
         "    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "    threading.Event().wait(30)\n"

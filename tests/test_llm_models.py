@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.llm import local
-from pipeline.llm.models import MODELS_SCHEMA, ModelSpec, resolve_models
+from pipeline.llm.models import MODELS_SCHEMA, ModelSpec
+from pipeline.llm.roles import resolve_models
 from pipeline.llm.servers import completed_url, known_servers, normalised, server_of
 
 SECRET = "sk-very-secret-0123456789"

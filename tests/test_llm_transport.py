@@ -21,8 +21,9 @@ from pipeline.errors import UsageError
 from pipeline.llm import thin
 from pipeline.llm.body import compose, wire_body
 from pipeline.llm.faults import Answer, NoAnswer
-from pipeline.llm.models import ModelSpec, resolve_models
+from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Request
+from pipeline.llm.roles import resolve_models
 from pipeline.llm.thin import ThinWire
 from pipeline.llm.transport import behind_proxy, open_wire
 from pipeline.llm.wire import SdkWire

@@ -20,8 +20,9 @@ from pipeline.llm.caller import Caller
 from pipeline.llm.client import Client
 from pipeline.llm.flow import converse
 from pipeline.llm.ledger import ledger_facts, read_calls
-from pipeline.llm.models import ModelSpec, resolve_models
+from pipeline.llm.models import ModelSpec
 from pipeline.llm.request import Reply, Request
+from pipeline.llm.roles import resolve_models
 from pipeline.llm.samples import several
 from pipeline.llm.structured import Form, Parsed, ask_json, closed
 from pipeline.record import Message
@@ -150,7 +151,7 @@ from pathlib import Path
 from pipeline.llm import local
 from pipeline.llm.caller import Caller
 from pipeline.llm.client import Client
-from pipeline.llm.models import resolve_models
+from pipeline.llm.roles import resolve_models
 from pipeline.llm.request import Request
 from pipeline.record import Message
 
