@@ -29,7 +29,7 @@ PACKED = {"instruction": ("Human:", "<user>:", " <user>:"), "input": ("User:", "
 
 _HEAD = 65_536
 _SPAN = 1 << 21
-"""Bytes that are read in one go: some thousand rows; what is made of them stays in a processor's cache."""
+"""Bytes that are read in one go: some thousand rows, soon enough for whoever writes them not to wait long."""
 _BATCHES = 2
 """Batches of a parquet file that are handed on together."""
 _WORTH_IT, _MOST_PATIENCE = 32, 1_024
