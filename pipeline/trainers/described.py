@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.trainers.alpaca_rows import answer_column, question_columns
-from pipeline.trainers.llama_factory import describes_tools, label_column
+from pipeline.trainers.llama_factory import label_column
+from pipeline.trainers.llama_factory_tools import describes_tools
 from pipeline.trainers.survey import Kind, Layout, Tags
 
 OPENAI_TAGS = Tags("user", "assistant", "tool", "function_call", "system")

@@ -6,12 +6,9 @@ description of the file that `--glue` writes. `formatting: openai` is not used f
 system prompts.
 """
 
-import json
-import re
-from typing import Any
-
 from pipeline.trainers.alpaca_rows import alpaca_empty_question, answer_column, empty_text, question_columns
 from pipeline.trainers.finding import Finding, note, skipped, stops, wrong
+from pipeline.trainers.llama_factory_tools import malformed_tool_call, malformed_tools, tool_calls_lost
 from pipeline.trainers.loader import inside_an_object, late_column, mixed_types
 from pipeline.trainers.sample import Sample, Turn, is_empty, ordinal, quoted
 from pipeline.trainers.survey import Layout, Survey
@@ -19,8 +16,6 @@ from pipeline.trainers.trainer import TooLong, Trainer
 from pipeline.trainers.turn_rules import equal_pair
 
 _FILES = (".arrow", ".csv", ".json", ".jsonl", ".parquet", ".txt")
-_TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_THOUGHT = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 
 
 def file_name(survey: Survey) -> Finding | None:
@@ -128,7 +123,7 @@ def label_column(layout: Layout) -> str:
 
 def content_not_text(sample: Sample) -> Finding | None:
     """Formatters take text only: RuntimeError "Expected a string"."""
-    for i, turn in enumerate([*sample.body, *_choices(sample)]):
+    for i, turn in enumerate([*sample.body, *sample.choices]):
         if not isinstance(turn.content, str):
             what = "null" if turn.content is None else "no text"
             return stops(
@@ -140,72 +135,6 @@ def content_not_text(sample: Sample) -> Finding | None:
     return None
 
 
-def _choices(sample: Sample) -> list[Turn]:
-    if sample.layout.kind != "preference" or sample.layout.turns is None:
-        return []
-    return sample.turns_of([sample.row["chosen"], sample.row["rejected"]]) or []
-
-
-def malformed_tool_call(sample: Sample) -> Finding | None:
-    """A function call's text is JSON of {"name", "arguments"}, one or a list: else RuntimeError or KeyError."""
-    tag = sample.layout.tags.function
-    for i, turn in enumerate([*sample.body, *_choices(sample)]):
-        if turn.role == tag and not _is_call(turn.content):
-            at = ordinal(sample.body, i)
-            return stops(
-                "malformed-tool-call", f"{at} is no JSON of {{name, arguments}}: the formatter ends with an error"
-            )
-    return None
-
-
-def _is_call(content: str) -> bool:
-    inside = _TOOL_CALL.search(content)
-    try:
-        calls = json.loads(inside[1] if inside else _THOUGHT.sub("", content, count=1))
-    except (ValueError, RecursionError):
-        return False
-    calls = calls if isinstance(calls, list) else [calls]
-    return all(isinstance(call, dict) and "name" in call and "arguments" in call for call in calls)
-
-
-def malformed_tools(sample: Sample) -> Finding | None:
-    """`tools` is JSON as text: else RuntimeError or TypeError."""
-    tools = sample.get("tools") if describes_tools(sample.layout) else None
-    if not tools:
-        return None
-    if not isinstance(tools, str):
-        return stops("malformed-tools", "'tools' is no text: the formatter ends with TypeError; write it as JSON text")
-    try:
-        listed = json.loads(tools)
-    except (ValueError, RecursionError):
-        return stops("malformed-tools", "'tools' is no JSON: the formatter ends with RuntimeError")
-    if isinstance(listed, list) and all(isinstance(tool, dict) and ("name" in tool or _named(tool)) for tool in listed):
-        return None
-    return stops("malformed-tools", "'tools' is no list of tools with names: the formatter ends with an error")
-
-
-def _named(tool: dict[str, Any]) -> bool:
-    return isinstance(tool.get("function"), dict) and "name" in tool["function"]
-
-
-def describes_tools(layout: Layout) -> bool:
-    """Whether the description names the column `tools`: not beside OpenAI's calls, which are not read."""
-    return "tools" in layout.columns and layout.base != "messages"
-
-
-def tool_calls_lost(sample: Sample) -> Finding | None:
-    """OpenAI's `tool_calls` and `tools` are not read with tags; the turn's text alone is."""
-    if sample.layout.base != "messages":
-        return None
-    calls = any(turn.raw.get("tool_calls") for turn in sample.body)
-    if not calls and not sample.get("tools"):
-        return None
-    what = "tool calls" if calls else "tools"
-    return wrong(
-        "tool-calls-lost", f"its {what} are not read; convert the file to sharegpt, which has a turn for calls"
-    )
-
-
 def empty_question(sample: Sample) -> Finding | None:
     """Nothing is asked: the answer is trained on as a reply to nothing."""
     return _empty(sample, odd=False)
@@ -213,7 +142,7 @@ def empty_question(sample: Sample) -> Finding | None:
 
 def empty_answer(sample: Sample) -> Finding | None:
     """Nothing is answered: the model is trained to stop at once."""
-    for turn in _choices(sample)[:1]:
+    for turn in sample.choices[:1]:
         if is_empty(turn.content):
             return wrong("empty-answer", "'chosen' is empty: the model learns to prefer silence")
     return _empty(sample, odd=True)

@@ -50,6 +50,13 @@ class Sample:
         """The turns after a leading system turn."""
         return self.conversation[self.system is not None :]
 
+    @cached_property
+    def choices(self) -> list[Turn]:
+        """The two answers of a preference that is kept as turns; empty for any other row."""
+        if self.layout.kind != "preference" or self.layout.turns is None:
+            return []
+        return self.turns_of([self.row["chosen"], self.row["rejected"]]) or []
+
 
 def is_empty(value: Any) -> bool:
     """Whether a text says nothing: space and characters that are not seen are nothing."""
