@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections import deque
 
 from pipeline.llm.shard import Shard, Write
 
@@ -10,16 +10,18 @@ _GROUP = 512
 
 
 class Scribe:
-    """Commits whatever has come, shard by shard; whatever comes meanwhile goes into the next round.
+    """Commits a shard's writes, then those of the shard that has waited longest, whatever has come meanwhile included.
 
-    A round takes as long as the disk needs to flush its shards one after the other. That is what makes groups: a
-    thread for each shard would flush at once whatever single write has come, and a commit of one write costs as much
-    as one of five. So the work per call falls as the load rises, and a call alone waits for its own flush only.
+    A round over the shards takes as long as the disk needs to flush them one after the other. That is what makes
+    groups: a thread for each shard would flush at once whatever single write has come, and a commit of one write costs
+    as much as one of five. So the work per call falls as the load rises, and a call alone waits for its own flush only.
     One thread has time for twenty thousand calls a second; a second one only makes the groups smaller.
     """
 
     def __init__(self, name: str) -> None:
         self._queue: queue.SimpleQueue[tuple[Shard, Write] | None] = queue.SimpleQueue()
+        self._waiting: dict[Shard, deque[Write]] = {}  # in the order in which their first writes came
+        self._ending = False
         self._thread = threading.Thread(target=self._loop, daemon=True, name=name)
         self._thread.start()
 
@@ -33,23 +35,24 @@ class Scribe:
         self._thread.join()
 
     def _loop(self) -> None:
-        ending = False
-        while not ending:
-            items = self._waiting()
-            ending = items[-1] is None
-            groups: dict[Shard, list[Write]] = {}
-            for item in items:
-                if item is not None:
-                    groups.setdefault(item[0], []).append(item[1])
-            for shard, group in groups.items():
-                shard.commit(group)
+        while True:
+            self._take_in()
+            if not self._waiting:
+                return
+            shard = next(iter(self._waiting))
+            writes = self._waiting.pop(shard)
+            shard.commit([writes.popleft() for _ in range(min(len(writes), _GROUP))])
+            if writes:
+                self._waiting[shard] = writes
 
-    def _waiting(self) -> Sequence[tuple[Shard, Write] | None]:
-        """At least one item; None, which ends it all, can only be the last."""
-        items = [self._queue.get()]
-        while items[-1] is not None and len(items) < _GROUP:
+    def _take_in(self) -> None:
+        """Sort in all that has come; wait for something when there is nothing to write, unless it is to end."""
+        while not self._ending:
             try:
-                items.append(self._queue.get_nowait())
+                item = self._queue.get(block=not self._waiting)
             except queue.Empty:
-                break
-        return items
+                return
+            if item is None:
+                self._ending = True
+            else:
+                self._waiting.setdefault(item[0], deque()).append(item[1])
