@@ -55,7 +55,7 @@ def evidence(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
     return {row["id"]: {"reason": row["reason"], **json.loads(row["detail"])} for row in drops.iter_rows(named=True)}
 
 
-@pytest.mark.parametrize("method", ["both", "minhash", "exact"])
+@pytest.mark.parametrize("method", ["both", pytest.param("minhash", marks=pytest.mark.long), "exact"])
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), cuts=st.lists(st.integers(0, 60), max_size=4))
 def test_batch_after_batch_keeps_what_one_pass_keeps(
