@@ -183,7 +183,7 @@ def to_frame(records: Iterable[Record]) -> pl.DataFrame:
 
 
 NO_ROWS, NO_DROPS = pl.DataFrame(schema=SCHEMA), pl.DataFrame(schema=DROP_SCHEMA)
-"""Frames without rows, to be cloned: to make one anew takes as long as to make one of a thousand rows."""
+"""Frames without rows, to be cloned: to make one anew takes a millisecond, as one of some hundred plain rows does."""
 
 
 def to_drop_frame(drops: Iterable[Drop]) -> pl.DataFrame:

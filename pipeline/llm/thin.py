@@ -38,8 +38,8 @@ class ThinWire:
         """One POST; see Wire."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._spec.timeout
-        request = b"%b%d\r\n\r\n%b" % (self._request_head(path), len(body), body)
-        secrets = self._secrets  # those that are sent; the next call may have others
+        secrets = secrets_of(self._spec)  # those that are sent; the next call may have others
+        request = b"%b%d\r\n\r\n%b" % (self._request_head(path, secrets), len(body), body)
         connection = await self._connection(loop)
         try:
             raw = await connection.exchange(request, ends - loop.time())
@@ -84,9 +84,8 @@ class ThinWire:
         self._open.add(made)
         return made
 
-    def _request_head(self, path: str) -> bytes:
+    def _request_head(self, path: str, secrets: list[str]) -> bytes:
         """The head up to the value of Content-Length; made anew only when the key or a header's value changes."""
-        secrets = secrets_of(self._spec)
         if secrets != self._secrets:
             self._heads, self._secrets = {}, secrets
         head = self._heads.get(path)
