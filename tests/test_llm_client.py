@@ -159,6 +159,32 @@ def test_ctrl_c_leaves_a_clean_ledger(caller: tuple[Caller, Script], tmp_path: P
     assert ledger_facts(tmp_path) == {"calls": 3, "intents": 0, "lost": 0}
 
 
+class Interrupted:
+    """A Caller whose asker is interrupted when a call has just been handed over, before the asker has its future."""
+
+    def __init__(self, caller: Caller, number: int) -> None:
+        self.find, self.awaits, self.release = caller.find, caller.awaits, caller.release
+        self._caller, self._number = caller, number
+
+    def send(self, call: Call) -> Future[Reply]:
+        future = self._caller.send(call)
+        if f'"q{self._number}"' in call.document:
+            raise KeyboardInterrupt
+        return future
+
+
+def test_ctrl_c_while_a_call_is_handed_over_drops_it_like_the_others(tmp_path: Path) -> None:
+    script = Script(lambda seen: said(seen.text))
+    spec = spec_of(concurrency=4)
+    with Caller({"default": spec}, tmp_path, "r", connect=lambda spec: FunctionWire(script, lambda: 0.3)) as made:
+        with pytest.raises(KeyboardInterrupt):
+            list(Client(Interrupted(made, 9), SPECS, "e").ask((ask(n) for n in range(50)), 20))
+    sent = len(script.seen)
+    assert 1 <= sent <= 4
+    assert sorted(script.texts) == [f"q{n}" for n in range(sent)], "q9 waited for a place when it was let go"
+    assert ledger_facts(tmp_path) == {"calls": sent, "intents": 0, "lost": 0}
+
+
 def test_a_source_that_fails_is_the_askers_business(caller: tuple[Caller, Script]) -> None:
     def source() -> Iterator[Request]:
         yield ask(0)

@@ -145,6 +145,8 @@ def test_closing_early_lets_sent_calls_finish_and_drops_the_others(served: Specs
         assert caller.usage("e").reused == usage.sent
 
 
+WINDOW = 8
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -155,7 +157,7 @@ from pipeline.llm.roles import resolve_models
 from pipeline.llm.request import Request
 from pipeline.record import Message
 
-count, ledger = int(sys.argv[1]), Path(sys.argv[2])
+count, window, ledger = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 with local.serving(resolve_models({}, {})) as served:
     print(served["default"].base_url, flush=True)
     with Caller(served, ledger, "r") as caller:
@@ -164,7 +166,7 @@ with local.serving(resolve_models({}, {})) as served:
                     params={"temperature": 0, "max_tokens": 24})
             for n in range(count)
         )
-        for number, reply in enumerate(Client(caller, served, "e").ask(requests, 8)):
+        for number, reply in enumerate(Client(caller, served, "e").ask(requests, window)):
             print("reply", number, flush=True)
         usage = caller.usage("e")
         print("done", usage.sent, usage.reused, usage.in_flight_found_at_open, flush=True)
@@ -172,7 +174,7 @@ with local.serving(resolve_models({}, {})) as served:
 
 
 def start(count: int, ledger: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT, str(count), str(ledger)]
+    command = [sys.executable, "-c", SCRIPT, str(count), str(WINDOW), str(ledger)]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -217,10 +219,10 @@ def test_ctrl_c_lets_sent_calls_finish(tmp_path: Path) -> None:
     facts = ledger_facts(tmp_path)
     assert (facts["intents"], facts["lost"]) == (0, 0), "nothing was left in flight"
     assert facts["calls"] >= 2
-    sent, reused, found = finished(facts["calls"], tmp_path)
-    assert (sent, reused, found) == (0, facts["calls"], 0), (
-        "what was sent is what was asked first, and none is repeated"
-    )
+    # A call that is tried again when it is let go is not sent any more, though one asked later may have been: so ask
+    # all that can have been asked.
+    sent, reused, found = finished(facts["calls"] + WINDOW, tmp_path)
+    assert (sent, reused, found) == (WINDOW, facts["calls"], 0), "nothing that was stored is asked again"
 
 
 def test_a_killed_process_takes_its_server_along_and_loses_nothing_finished(tmp_path: Path) -> None:
@@ -231,9 +233,8 @@ def test_a_killed_process_takes_its_server_along_and_loses_nothing_finished(tmp_
     assert before["calls"] >= 2
     # As many as the server works on, and as many whose replies were on their way to the disk.
     assert before["intents"] <= 2 * local.SLOTS
-    wanted = before["calls"] + before["intents"]
+    wanted = before["calls"] + WINDOW  # all that can have been asked
     sent, reused, found = finished(wanted, tmp_path)
     assert found == before["intents"]
-    assert sent + reused == wanted
-    assert reused == before["calls"]
+    assert (sent, reused) == (WINDOW, before["calls"])
     assert ledger_facts(tmp_path)["lost"] == before["intents"]

@@ -68,44 +68,51 @@ class Client:
                     if request is None:
                         exhausted = True
                     else:
-                        asked.append(self._begin(request, arrivals))
+                        self._begin(request, asked, arrivals)
                 if not asked:
                     return
                 head = asked[0]
-                if isinstance(head, _Asked) and not head.future.done():
-                    self._exchange.awaits(head.key)
-                reply = head if isinstance(head, Reply) else arrivals.result(head.future)
+                reply = head if isinstance(head, Reply) else self._await(head, arrivals)
                 asked.popleft()
                 yield reply
         finally:
             self._end([item for item in asked if not isinstance(item, Reply)])
 
-    def _begin(self, request: Request, arrivals: "_Arrivals") -> "Reply | _Asked":
+    def _begin(self, request: Request, asked: "deque[Reply | _Asked]", arrivals: "_Arrivals") -> None:
         spec = self._specs.get(request.role)
         if spec is None:
             raise unknown_role(request.role, self._specs)
         call = compose(spec, request, self._entry)
         reply = self._exchange.find(call)
         if reply is not None:
-            return reply
-        asked = _Asked(call.key, self._exchange.send(call))
-        asked.future.add_done_callback(arrivals.note)
-        return asked
+            asked.append(reply)
+            return
+        begun = _Asked(call.key)
+        asked.append(begun)  # before it is sent: Ctrl-C may come between the two, and then it has to be released too
+        begun.future = self._exchange.send(call)
+        begun.future.add_done_callback(arrivals.note)
+
+    def _await(self, asked: "_Asked", arrivals: "_Arrivals") -> Reply:
+        assert asked.future is not None
+        if not asked.future.done():
+            self._exchange.awaits(asked.key)
+        return arrivals.result(asked.future)
 
     def _end(self, left: "list[_Asked]") -> None:
         """Nobody wants what is left; wait for what was sent."""
         if left:
-            self._exchange.release([asked.key for asked in left if not asked.future.done()])
-            wait([asked.future for asked in left])
+            self._exchange.release([asked.key for asked in left if asked.future is None or not asked.future.done()])
+            wait([asked.future for asked in left if asked.future is not None])
 
 
 class _Asked:
-    """A call somebody waits for."""
+    """A call somebody waits for; without a future until it is handed over."""
 
     __slots__ = ("future", "key")
 
-    def __init__(self, key: str, future: Future[Reply]) -> None:
-        self.key, self.future = key, future
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.future: Future[Reply] | None = None
 
 
 class _Arrivals:
