@@ -2,17 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.engine import calls_on_ray
 from pipeline.engine.on_ray import RayEngine
 from pipeline.errors import ModelError
 from pipeline.llm.caller import Caller
 from pipeline.llm.fake.provider import FakeProvider
 from pipeline.llm.flight import Pauses
+from pipeline.llm.lease import Lease
 from pipeline.llm.request import Request
 from tests.scripted import FunctionWire, Script, Seen, Sent, failed, said, serving_script, spec_of
 
@@ -157,23 +159,43 @@ def test_an_outage_longer_than_the_deadline_ends_the_run(tmp_path: Path) -> None
     assert moody.asked < 100, "not every call had to find out for itself"
 
 
-def test_a_rate_is_kept_by_all_actors_of_a_ray_job_together(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def ray_engine() -> Iterator[RayEngine]:
+    engine = RayEngine()
+    yield engine
+    engine.close()
+
+
+def test_what_a_ray_job_waits_for_at_its_start_is_told(
+    ray_engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls_on_ray, "_PATIENCE", 0.1)
+    told: list[str] = []
+    lease = Lease([tmp_path / "shard-0.lease"], "killed")
+
+    def notice(sentence: str) -> None:
+        told.append(sentence)
+        if len(told) == 2:
+            lease.release()
+
+    ray_engine.calls({"default": spec_of()}, tmp_path, "run", notice).close()
+    assert "waiting for Ray to start" in told[0], "no other run is blamed while Ray is slow"
+    assert "another run still write it" in told[1]
+
+
+def test_a_rate_is_kept_by_all_actors_of_a_ray_job_together(ray_engine: RayEngine, tmp_path: Path) -> None:
     times: list[float] = []
 
     def answer(seen: Seen) -> Sent:
         times.append(time.monotonic())
         return said(f"re: {seen.text}")
 
-    engine = RayEngine()
-    try:
-        with serving_script(answer) as server:
-            spec = spec_of(base_url=server.url, concurrency=32, requests_per_minute=600.0)
-            with engine.calls({"default": spec}, tmp_path, "run", lambda sentence: None) as caller:
-                assert len(caller._flights._carrier._actors) >= 2  # type: ignore[attr-defined]
-                for future in [caller.submit(Request(prompt=f"q{n}"), "e") for n in range(60)]:
-                    assert future.result(60).outcome == "ok"
-    finally:
-        engine.close()
+    with serving_script(answer) as server:
+        spec = spec_of(base_url=server.url, concurrency=32, requests_per_minute=600.0)
+        with ray_engine.calls({"default": spec}, tmp_path, "run", lambda sentence: None) as caller:
+            assert len(caller._flights._carrier._actors) >= 2  # type: ignore[attr-defined]
+            for future in [caller.submit(Request(prompt=f"q{n}"), "e") for n in range(60)]:
+                assert future.result(60).outcome == "ok"
     assert len(times) == 60
     # What leaves in time may arrive bunched: ten at once are allowed, and a second's worth more for the machine.
     for begin, first in enumerate(times):

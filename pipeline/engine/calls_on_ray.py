@@ -21,7 +21,7 @@ _ACTORS = 4
 """At most; each is one process, and one process makes more calls a second than most endpoints answer."""
 
 _PATIENCE = 5.0
-"""Seconds that the actors may take to open the ledger before somebody else is thought to hold it."""
+"""Seconds until the user is told what the start waits for."""
 
 
 class _CarrierActor:
@@ -33,6 +33,9 @@ class _CarrierActor:
         self._arguments = (specs, Path(ledger), run)
         self._more: dict[str, Any] = {"shards": shards, "patience": patience}
         self._carrier: LocalCarrier | None = None
+
+    async def started(self) -> None:
+        """Answers as soon as the actor's process is up, whatever else it waits for."""
 
     async def open(self) -> Counter[tuple[str, str]] | SeedmillError:
         """Take the shards: calls that were in flight there, or the error when another run holds them."""
@@ -103,9 +106,11 @@ class RayCarrier:
             for i in range(count)
         ]
         opening = [actor.open.remote() for actor in self._actors]
-        _, late = ray.wait(opening, num_returns=count, timeout=min(_PATIENCE, patience))
-        if late:
-            notice(f"waiting for the ledger {ledger}: another run is still writing it")
+        if not _in_time(opening):
+            if not _in_time([actor.started.remote() for actor in self._actors]):
+                notice(f"waiting for Ray to start {count} processes for model calls; is the machine or cluster busy?")
+            if not _in_time(opening):
+                notice(f"waiting for the ledger {ledger}: processes of another run still write it")
         self.found_in_flight = Counter[tuple[str, str]]()
         for opened in _got(opening):
             if isinstance(opened, SeedmillError):
@@ -141,6 +146,11 @@ class RayCarrier:
 
     def _owner(self, key: str) -> Any:
         return self._actors[shard_of(key, self._shards) % len(self._actors)]
+
+
+def _in_time(references: list[Any]) -> bool:
+    ready, _ = ray.wait(references, num_returns=len(references), timeout=_PATIENCE)
+    return len(ready) == len(references)
 
 
 async def _answer(reference: Any) -> Any:
