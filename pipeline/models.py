@@ -16,6 +16,7 @@ from pipeline.llm import ledger_tools
 from pipeline.llm.client import Client
 from pipeline.llm.lease import patience_of, whole_ledger
 from pipeline.llm.ledger_tools import Choice
+from pipeline.llm.limits import read_changes
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.purse import unpriced
 from pipeline.llm.roles import resolve_models
@@ -61,6 +62,7 @@ class Models:
         self._calls: Calls | None = None
         self._served: Mapping[str, ModelSpec] = {}
         self._opening = Noticeboard()
+        self._changed: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> "Models":
         return self
@@ -158,6 +160,8 @@ class Models:
             self._calls = self._engine.calls(self._served, self._ledger, self._run, self._somebody_else)
         self._stack.callback(self._calls.close)
         self._calls.spend_at_most(self._recipe.budget_usd)
+        if self._changed:
+            self._calls.change_limits(self._changed)
         finished = ledger_tools.count(self._ledger, Choice(run=self._run))
         lost = self._calls.usage().in_flight_found_at_open
         if finished or lost:
@@ -194,6 +198,21 @@ class Models:
     def batches(self) -> dict[str, Any] | None:
         """What is under way in batches, None when nothing is."""
         return None if self._calls is None else self._calls.batches()
+
+    def change_limits(self, wished: Mapping[str, Mapping[str, Any]]) -> str:
+        """Keep other limits until this process ends; what was changed, in words.
+
+        Raises:
+            UsageError: see `limits.read_changes`.
+        """
+        for role, limits in read_changes(wished, self.specs).items():
+            self._changed[role] = self._changed.get(role, {}) | limits
+        if self._calls is not None:
+            self._calls.change_limits(self._changed)
+        told = []
+        for role, limits in self._changed.items():
+            told.append(f"{role}: " + ", ".join(f"{n} {'none' if v is None else v}" for n, v in limits.items()))
+        return f"limits until this run ends: {'; '.join(told)}"
 
     def halt(self) -> None:
         """Somebody asked the run to stop: it waits for no batch any more."""

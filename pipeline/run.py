@@ -68,6 +68,7 @@ def execute(plan: Plan) -> list[dict[str, Any]]:
         _tidy(plan)
         status = Status(plan.folder, [e.name for e in plan.recipe.entries[: plan.last + 1]], plan.watch)
         status.calls_from(plan.models.live_usage, plan.models.standstill)
+        status.limits_by(plan.models.change_limits)
         status.batches_from(plan.models.batches, plan.models.halt)
         try:
             manifests = _walk(plan, status)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import IncompleteError
+from pipeline.errors import IncompleteError, SeedmillError, UsageError
 from pipeline.llm.standstill import Standstill
 from pipeline.pace import Pace
 from pipeline.store import write_json
@@ -18,7 +19,8 @@ from pipeline.store import write_json
 PERIOD = 1.0
 """Seconds between two writings of status.json and two looks at control.json."""
 
-COMMANDS = ("pause", "resume", "stop")
+_ANSWER_WITHIN = 30.0
+"""Seconds that a run may take to obey; it looks once a second, but a machine may be busy."""
 
 
 class Status:
@@ -33,6 +35,7 @@ class Status:
         self._usage: Callable[[], Mapping[str, Any]] = dict
         self._batches: Callable[[], Mapping[str, Any] | None] = lambda: None
         self._halt: Callable[[], None] = lambda: None
+        self._change_limits: Callable[[Mapping[str, Mapping[str, Any]]], str] = lambda wished: "no models"
         self._standstill: Callable[[], Standstill | None] = lambda: None
         self._pace = Pace()
         self._state: dict[str, Any] = {
@@ -60,6 +63,10 @@ class Status:
     def batches_from(self, batches: Callable[[], Mapping[str, Any] | None], halt: Callable[[], None]) -> None:
         """Where batches under way are told, and what ends the waiting for them when somebody stops the run."""
         self._batches, self._halt = batches, halt
+
+    def limits_by(self, change: Callable[[Mapping[str, Mapping[str, Any]]], str]) -> None:
+        """What changes the limits of model calls and says how; it raises UsageError for what cannot be."""
+        self._change_limits = change
 
     def checkpoint(self) -> None:
         """Called by the run wherever it may wait or end: waits while paused.
@@ -105,21 +112,58 @@ class Status:
     def _obey(self) -> None:
         path = self._folder / "control.json"
         try:
-            command = json.loads(path.read_text(encoding="utf-8")).get("command")
-        except (OSError, ValueError, AttributeError):
+            asked = json.loads(path.read_text(encoding="utf-8"))
+            command, number = asked["command"], asked.get("id")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
         path.unlink(missing_ok=True)
+        answer: dict[str, Any] = {"id": number}
         if command == "pause":
             self._running.clear()
+            answer["said"] = "paused: what is being worked on still ends, nothing new begins"
         elif command in ("resume", "stop"):
             self._stopping = command == "stop"
             self._running.set()
             if self._stopping:
                 self._halt()
+            answer["said"] = "stops after what it is at" if self._stopping else "goes on"
+        elif command == "set":
+            try:
+                answer["said"] = self._change_limits(asked["limits"])
+            except UsageError as error:
+                answer |= {"error": error.message, "hint": error.hint}
         with self._lock:
             self._state["state"] = "running" if self._running.is_set() else "paused"
+            self._state["control"] = answer
 
 
-def command_run(folder: Path, command: str) -> None:
-    """Ask the run in `folder` to pause, resume or stop; it looks about once a second."""
-    write_json(folder / "control.json", {"command": command})
+def command_run(folder: Path, command: str, limits: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Ask the run in `folder` something; a number by which its answer is known. It looks about once a second."""
+    number = secrets.token_hex(8)
+    write_json(folder / "control.json", {"command": command, "id": number} | ({"limits": limits} if limits else {}))
+    return number
+
+
+def await_answer(folder: Path, number: str, alive: Callable[[], bool]) -> str:
+    """What the run says to a command.
+
+    Raises:
+        UsageError: it refuses.
+        SeedmillError: it has ended meanwhile, or does not answer.
+    """
+    until = time.monotonic() + _ANSWER_WITHIN
+    while time.monotonic() < until:
+        living = alive()
+        with contextlib.suppress(OSError, ValueError):
+            control = json.loads((folder / "status.json").read_text(encoding="utf-8")).get("control") or {}
+            if control.get("id") == number:
+                if "error" in control:
+                    raise UsageError(control["error"], control["hint"])
+                return str(control["said"])
+        if not living:
+            (folder / "control.json").unlink(missing_ok=True)
+            raise SeedmillError(
+                f"run '{folder.name}' ended before it could obey", f"see 'seedmill status {folder.name}'"
+            )
+        time.sleep(0.1)
+    raise SeedmillError(f"run '{folder.name}' has not answered for {_ANSWER_WITHIN:.0f} s", "is its machine busy?")

@@ -176,9 +176,9 @@ class Interrupted:
 def test_ctrl_c_while_a_call_is_handed_over_drops_it_like_the_others(tmp_path: Path) -> None:
     script = Script(lambda seen: said(seen.text))
     spec = spec_of(concurrency=4)
-    with Caller({"default": spec}, tmp_path, "r", connect=lambda spec: FunctionWire(script, lambda: 0.3)) as made:
-        with pytest.raises(KeyboardInterrupt):
-            list(Client(Interrupted(made, 9), SPECS, "e").ask((ask(n) for n in range(50)), 20))
+    made = Caller({"default": spec}, tmp_path, "r", connect=lambda spec: FunctionWire(script, lambda: 0.3))
+    with made, pytest.raises(KeyboardInterrupt):
+        list(Client(Interrupted(made, 9), SPECS, "e").ask((ask(n) for n in range(50)), 20))
     sent = len(script.seen)
     assert 1 <= sent <= 4
     assert sorted(script.texts) == [f"q{n}" for n in range(sent)], "q9 waited for a place when it was let go"

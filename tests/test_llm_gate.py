@@ -252,3 +252,65 @@ def test_nothing_left_is_waited_out() -> None:
     hear(g, told(600, 0, 30.0))
     log = drive(g, clock, Endpoint(), 29)
     assert len(log.sent) <= 10 + 1
+
+
+def test_the_user_may_allow_less_or_more_on_the_way() -> None:
+    clock = Clock()
+    g = gate(clock, concurrency=16)
+    limits = {"concurrency": 16, "requests_per_minute": None, "tokens_per_minute": None}
+    given = [g.enter("r", 0.0) for _ in range(8)]
+    g.allow(**limits | {"concurrency": 3})
+    assert g.wait("r", 1000, 0.0) is None, "eight are in flight and end; nothing is sent before fewer than three are"
+    for one in given[:5]:
+        g.report(one, answered=True)
+        g.leave(one)
+    assert not ready(g)
+    g.report(given[5], answered=True)
+    g.leave(given[5])
+    assert ready(g)
+    g.allow(**limits | {"requests_per_minute": 60})
+    last = g.enter("r", 0.0)
+    assert not ready(g), "one a second"
+    g.report(last, answered=True)
+    g.leave(last)
+    assert not ready(g)
+    g.allow(**limits)
+    assert g.requests_per_minute is None
+    assert ready(g)
+    assert not g.counts_tokens
+    g.allow(**limits | {"tokens_per_minute": 6000})
+    assert g.counts_tokens
+
+
+def test_what_a_server_tells_outlives_a_rate_that_is_lifted() -> None:
+    clock = Clock()
+    g = gate(clock, requests_per_minute=60)
+    one = g.enter("r", 0.0)
+    g.report(one, answered=True, told=[told(120, 119, 0.5)])
+    g.leave(one)
+    assert g.requests_per_minute == 60
+    g.allow(concurrency=64, requests_per_minute=None, tokens_per_minute=None)
+    assert g.requests_per_minute == 120
+
+
+@pytest.mark.parametrize("most", [4, 100])
+def test_another_bound_is_kept_and_grown_into(most: int) -> None:
+    g = gate(Clock(), concurrency=20)
+    answer_rounds(g, 6)
+    assert g.limit == 20
+    g.allow(concurrency=most, requests_per_minute=None, tokens_per_minute=None)
+    assert g.limit <= most
+    answer_rounds(g, 6)
+    assert g.limit == most
+
+
+def answer_rounds(g: Gate, rounds: int) -> None:
+    """Send as many as may be sent, have all of them answered, and so on."""
+    for _ in range(rounds):
+        given = []
+        while ready(g):
+            given.append(g.enter("r", 0.0))
+        for one in given:
+            g.report(one, answered=True)
+        for one in given:
+            g.leave(one)

@@ -1,69 +1,17 @@
 """Two processes on one ledger: the second says whom it waits for, goes on after the first, and pays nothing twice."""
 
 import json
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.llm.fake.provider import FakeProvider
 from pipeline.status import command_run
-from tests.runs import RECIPES, ROOT, environment, made_bytes, seedmill
+from tests.live_runs import Run, env_of
+from tests.runs import made_bytes, seedmill
 from tests.scripted import until
-
-RECIPE = RECIPES / "whole.yaml"
-ENTRIES = ("--to", "evol-instruct")
-
-
-class Run:
-    """A run in a process of its own; its stderr is read as it comes."""
-
-    def __init__(self, provider: FakeProvider, outputs: Path, name: str, *options: str, **changes: str) -> None:
-        self.folder = outputs / name
-        command = [sys.executable, "-m", "pipeline", "run", str(RECIPE), "--run", name, "--outputs", str(outputs)]
-        self.process = subprocess.Popen(
-            [*command, "--engine", "local", "--json", *ENTRIES, *options],
-            cwd=ROOT,
-            env=env_of(provider, **changes),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.said: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that the run does; it must not end before."""
-
-        def happened() -> bool:
-            assert self.process.poll() is None, "".join(self.said)
-            return condition()
-
-        until(happened, 120)
-
-    def until_said(self, words: str) -> None:
-        self.until(lambda: any(words in line for line in self.said))
-
-    def end(self) -> tuple[int, str, str]:
-        assert self.process.stdout is not None
-        out = self.process.stdout.read()
-        code = self.process.wait(200)
-        self._reader.join(20)
-        return code, out, "".join(self.said)
-
-
-def env_of(provider: FakeProvider, **changes: str) -> dict[str, str]:
-    return environment(LLM_BASE_URL=provider.url, LLM_MODEL="fake", LLM_API_KEY="sk-two", **changes)
 
 
 @pytest.fixture(scope="module")

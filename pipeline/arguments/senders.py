@@ -30,9 +30,15 @@ def add(commands: Commands) -> None:
     submit.add_argument("--no-wait", action="store_true", help="do not follow the job's log")
     with_run_options(submit)
 
-    control = new_command(commands, "ctl", "send:control", "pause, resume or stop a run that is under way")
+    control = new_command(commands, "ctl", "send:control", "pause, resume, stop or retune a run that is under way")
     control.add_argument("run", metavar="RUN")
-    control.add_argument("action", choices=("pause", "resume", "stop"))
+    control.add_argument("action", choices=("pause", "resume", "stop", "set"))
+    control.add_argument(
+        "limits",
+        nargs="*",
+        metavar="[ROLE.]LIMIT=VALUE",
+        help="with set: concurrency, requests_per_minute or tokens_per_minute, of all roles or of one, until it ends",
+    )
     with_outputs(control)
 
     fake = new_command(commands, "fake-provider", "send:fake_provider", "serve scripted replies on the OpenAI protocol")

@@ -5,12 +5,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
 
 
 def publish(arguments: argparse.Namespace) -> int:
     """`seedmill publish RUN [--repo USER/NAME] [--dry-run]`."""
-    from pipeline.errors import UsageError
     from pipeline.hub_release import Wishes, publish_folder
     from pipeline.release import would_stop
     from pipeline.run import read_run
@@ -79,15 +78,37 @@ def submit(arguments: argparse.Namespace) -> int:
 
 
 def control(arguments: argparse.Namespace) -> int:
-    """`seedmill ctl RUN pause|resume|stop`."""
-    from pipeline.run import read_run
-    from pipeline.status import command_run
+    """`seedmill ctl RUN pause|resume|stop`, or `seedmill ctl RUN set [ROLE.]LIMIT=VALUE ...`."""
+    from pipeline.run import read_run, under_way
+    from pipeline.status import await_answer, command_run
 
+    limits = _wished(arguments.limits)
+    if (arguments.action == "set") != bool(limits):
+        hint = "for example: seedmill ctl RUN set concurrency=4 judge.requests_per_minute=60"
+        raise UsageError("'set' wants limits, and nothing else takes them", hint)
     folder = arguments.outputs / arguments.run
     read_run(folder)
-    command_run(folder, arguments.action)
-    print(f"asked run '{arguments.run}' to {arguments.action}; it looks about once a second")
+    if not under_way(folder):
+        raise UsageError(f"run '{arguments.run}' is not under way", f"see 'seedmill status {arguments.run}'")
+    number = command_run(folder, arguments.action, limits)
+    print(f"run '{arguments.run}': {await_answer(folder, number, lambda: under_way(folder))}")
     return 0
+
+
+def _wished(settings: list[str]) -> dict[str, dict[str, Any]]:
+    """`[ROLE.]LIMIT=VALUE` by role; `*` for all roles."""
+    wished: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        target, equals, text = setting.partition("=")
+        role, dot, name = target.rpartition(".")
+        if not equals or not name or bool(dot) != bool(role):
+            raise UsageError(f"{setting}: not of the form LIMIT=VALUE or ROLE.LIMIT=VALUE")
+        try:
+            value = json.loads("null" if text == "none" else text)
+        except ValueError:
+            raise UsageError(f"{setting}: the value is not a number", "or 'none', to lift a rate") from None
+        wished.setdefault(role or "*", {})[name] = value
+    return wished
 
 
 def fake_provider(arguments: argparse.Namespace) -> int:

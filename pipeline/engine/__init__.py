@@ -11,6 +11,7 @@ from pipeline.llm.client import Exchange
 from pipeline.stage import Regroup, Slice
 
 if TYPE_CHECKING:
+    from pipeline.llm.limits import Changes
     from pipeline.llm.models import ModelSpec
     from pipeline.llm.standstill import Standstill
     from pipeline.llm.usage import Usage
@@ -40,6 +41,10 @@ class Calls(Exchange, Protocol):
 
     def batches(self) -> dict[str, Any] | None:
         """What is under way in batches, None when nothing is; see BatchDesk.shown."""
+        ...
+
+    def change_limits(self, changes: "Changes") -> None:
+        """Keep other limits from now on; see Caller.change_limits."""
         ...
 
     def halt(self, error: SeedmillError) -> None:

@@ -34,6 +34,12 @@ class Allowance:
         if self._window is not None:
             self._window.take(now)
 
+    def give(self, per_minute: float | None, now: float) -> None:
+        """The user allows another rate from now on, or any."""
+        if per_minute != self._given:
+            self._given = per_minute
+            self._keep(now)
+
     def hear(self, told: Told, sent: float, now: float) -> None:
         """What the answer to a call that was sent then tells; older news than what is known is no news."""
         if sent < self._heard:
@@ -53,8 +59,8 @@ class Allowance:
     def _keep(self, now: float) -> None:
         self.per_minute = min((rate for rate in (self._given, self._told) if rate is not None), default=None)
         if self.per_minute is None:
-            return
-        if self._bucket is None:
+            self._bucket = self._window = None
+        elif self._bucket is None:
             self._bucket = Bucket(self.per_minute, now)
             self._window = Window(self.per_minute) if self._strict else None
         else:

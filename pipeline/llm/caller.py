@@ -18,10 +18,10 @@ from pipeline.llm.batch.book import is_kept
 from pipeline.llm.batch.desk import BatchDesk
 from pipeline.llm.body import Call, compose
 from pipeline.llm.carrier import Carrier, LocalCarrier
-from pipeline.llm.flight import PAUSES, Line, Pauses
+from pipeline.llm.flight import PAUSES, Pauses
 from pipeline.llm.flights import Flights
-from pipeline.llm.gate import Gate
 from pipeline.llm.ledger import Reader
+from pipeline.llm.limits import Changes, change, lines_of
 from pipeline.llm.mailbox import Mailbox, Post
 from pipeline.llm.models import ModelSpec
 from pipeline.llm.purse import Purse
@@ -30,8 +30,6 @@ from pipeline.llm.standstill import Noticeboard, Standstill
 from pipeline.llm.transport import open_wire
 from pipeline.llm.usage import Meter, Usage, count_reused
 from pipeline.llm.wire import Wire
-
-_RATES = ("requests_per_minute", "tokens_per_minute")
 
 
 def _silent(sentence: str) -> None:
@@ -91,8 +89,8 @@ class Caller:
             raise
         self._found = carrier.found_in_flight
         self._desk = self._open_desk(ledger, run, carrier, pauses=pauses, patience=patience, notice=notice)
-        lines = _lines(self.specs, pauses)
-        self._flights = Flights(lines, carrier, self._reader, self._meter, pauses, self.purse, notice, self._desk)
+        self._lines = lines_of(self.specs, pauses)
+        self._flights = Flights(self._lines, carrier, self._reader, self._meter, pauses, self.purse, notice, self._desk)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="caller")
         self._thread.start()
         self._missed = threading.local()  # the call that this thread did not find, and when it looked
@@ -138,6 +136,15 @@ class Caller:
         """Whoever waits for batches gets this error; the batches go on, and a later run collects them."""
         if self._desk is not None:
             self._post(self._desk.halt, error)
+
+    def change_limits(self, changes: Changes) -> None:
+        """Keep other limits from now on, see `limits.read_changes`; calls under way go on."""
+
+        def on_the_loop() -> None:
+            change(self._lines, changes)
+            self._flights.tower.pump_all()
+
+        self._post(on_the_loop)
 
     def batches(self) -> dict[str, Any] | None:
         """See BatchDesk.shown."""
@@ -214,21 +221,6 @@ class Caller:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _lines(specs: Mapping[str, ModelSpec], pauses: Pauses) -> dict[str, Line]:
-    """A line per role; roles that ask one model with one key share a gate and the strictest of their rates."""
-    groups: dict[tuple[str | None, ...], list[ModelSpec]] = {}
-    for spec in specs.values():
-        groups.setdefault((spec.base_url, spec.model, spec.api_key_env), []).append(spec)
-    lines = {}
-    for members in groups.values():
-        given = {name: [rate for s in members if (rate := getattr(s, name)) is not None] for name in _RATES}
-        rates: dict[str, Any] = {name: min(found, default=None) for name, found in given.items()}
-        gate = Gate(concurrency=max(s.concurrency for s in members), first_probe=pauses.probe, **rates)
-        for spec in members:
-            lines[spec.role] = Line(spec, gate)
-    return lines
 
 
 def unknown_role(role: str, specs: Mapping[str, ModelSpec]) -> UsageError:

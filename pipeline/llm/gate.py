@@ -93,6 +93,13 @@ class Gate:
         self._requests = Allowance(requests_per_minute, now, strict=True)
         self._tokens = Allowance(tokens_per_minute, now, strict=False)
 
+    def allow(self, *, concurrency: int, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
+        """Keep these limits of the user's from now on; what the server has told and what was learned stays."""
+        now = self._clock()
+        self._flow.allow(concurrency)
+        self._requests.give(requests_per_minute, now)
+        self._tokens.give(tokens_per_minute, now)
+
     @property
     def limit(self) -> float:
         """Calls that may be in flight now."""

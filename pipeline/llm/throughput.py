@@ -140,6 +140,16 @@ class Throughput:
         """Calls that may be in flight now."""
         return self.level if self._probe is None else min(float(self.most), max(1.0, self._probe.level))
 
+    def allow(self, most: int) -> None:
+        """Have at most so many in flight from now on; a larger number is grown into."""
+        if most == self.most:
+            return
+        if most > self.most:
+            self._ramping, self._creeping = True, False
+        self.most, self.level, self._probe = most, min(self.level, float(most)), None
+        self._generations.clear()
+        self._open_generation()
+
     def cut(self) -> None:
         """The server refused because too many were in flight."""
         self.level = max(1.0, self.limit * _SHRINK)

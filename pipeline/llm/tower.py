@@ -43,6 +43,11 @@ class Tower:
         if all(self._pump_due(line) for line in lines):
             all(self._pump_waiting(line) for line in lines)
 
+    def pump_all(self) -> None:
+        """Send whatever may go now that the limits of any gate have changed."""
+        for line in self._lines.values():
+            self.pump_soon(line.gate)
+
     def pump_soon(self, gate: Gate) -> None:
         """A moment later, and once for all who ask until then: whoever frees one place may be about to free more."""
         if id(gate) not in self._soon:
