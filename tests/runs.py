@@ -1,11 +1,16 @@
 """Running the command line as a user does, and comparing what two runs wrote."""
 
+import contextlib
 import hashlib
+import io
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
+
+from pipeline.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 RECIPES = Path(__file__).parent / "recipes"
@@ -19,11 +24,43 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def seedmill(
-    *arguments: object, env: Mapping[str, str] | None = None, timeout: float = 240, cwd: Path = ROOT
+    *arguments: object, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
-    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env or environment(), timeout=timeout, cwd=cwd)
+    """Run one command to its end: in this process, where everything is imported by now, or for Ray in one of its own."""
+    words = [*map(str, arguments)]
+    if "ray" in words or (words[0] in ("run", "submit") and "local" not in words):
+        command = [sys.executable, "-m", "pipeline", *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=env or environment(), timeout=timeout, cwd=cwd
+        )
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(env or environment())
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = _code(words)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return subprocess.CompletedProcess(words, code, *(_text(said) for said in (out, err)))
+
+
+def _code(words: list[str]) -> int:
+    """The exit code of a command; an error that it lets through is shown as Python does."""
+    try:
+        return main(words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _text(said: io.TextIOWrapper) -> str:
+    said.flush()
+    written = said.detach().getvalue()  # type: ignore[attr-defined]
+    return str(written, "utf-8")
 
 
 def made_bytes(run_folder: Path) -> dict[str, str]:

@@ -180,7 +180,7 @@ def test_ctrl_c_while_a_call_is_handed_over_drops_it_like_the_others(tmp_path: P
     with made, pytest.raises(KeyboardInterrupt):
         list(Client(Interrupted(made, 9), SPECS, "e").ask((ask(n) for n in range(50)), 20))
     sent = len(script.seen)
-    assert 1 <= sent <= 4
+    assert sent <= 4
     assert sorted(script.texts) == [f"q{n}" for n in range(sent)], "q9 waited for a place when it was let go"
     assert ledger_facts(tmp_path) == {"calls": sent, "intents": 0, "lost": 0}
 
