@@ -26,7 +26,7 @@ def environment(**changes: str) -> dict[str, str]:
 def seedmill(
     *arguments: object, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end: in this process, where everything is imported by now, or for Ray in one of its own."""
+    """Run one command to its end: in this process, where all is imported by now, or for Ray in one of its own."""
     words = [*map(str, arguments)]
     if "ray" in words or (words[0] in ("run", "submit") and "local" not in words):
         command = [sys.executable, "-m", "pipeline", *words]

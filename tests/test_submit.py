@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     nodes = [
         subprocess.Popen(
             [str(RAY), "start", "--head", "--node-ip-address", "127.0.0.1", "--temp-dir", folders[0], *head, *common],
-            env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )
     ]  # fmt: skip
     try:
@@ -43,14 +44,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         nodes.append(
             subprocess.Popen(
                 [str(RAY), "start", "--address", f"127.0.0.1:{PORTS['--port']}", "--temp-dir", folders[1], *common],
-                env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             )
         )  # fmt: skip
         yield SERVER
     finally:
         for node in reversed(nodes):
-            node.terminate()
-        for node in nodes:
+            os.killpg(node.pid, signal.SIGKILL)  # asked politely, a node takes half a minute
             node.wait(60)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,17 +1,18 @@
-"""The Ray engine: blocks through Ray Data in order; the only place that imports ray."""
+"""The Ray engine: blocks as tasks, in order, and shuffles through Ray Data."""
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import polars as pl
 import pyarrow as pa
 import ray
-import ray.data
 
 from pipeline.engine.calls_on_ray import RayCarrier
 from pipeline.errors import SeedmillError
@@ -29,14 +30,12 @@ class _Boxed(Generic[T]):
     value: T
 
 
-@dataclass(frozen=True)
-class _OnSlice(Generic[T]):
-    """Loads a slice where the work is done, so that only its address travels."""
-
-    function: Callable[[pl.DataFrame], T]
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, _Boxed[T]]:
-        return {"result": _Boxed(self.function(row["slice"].value.load()))}
+def _on_slice(function: Callable[[pl.DataFrame], T], piece: Slice) -> T | SeedmillError:
+    """Loads a slice where the work is done, so that only its address travels; errors travel as they were raised."""
+    try:
+        return function(piece.load())
+    except SeedmillError as error:
+        return error
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,33 @@ class _Scatter:
 def _gathered(table: pa.Table, function: Callable[[pl.DataFrame], pl.DataFrame]) -> pa.Table:
     """Gives all rows of one part to a function of frames."""
     return function(pl.DataFrame(pl.from_arrow(table))).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _ray_data() -> Any:
+    """Ray Data, quiet and in order; it takes a second to import, in every worker too, and few runs need it."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    return ray.data
+
+
+def _result(reference: Any) -> Any:
+    """What a task made; raises what it returned as an error, and SeedmillError when its workers died."""
+    try:
+        made = ray.get(reference)
+    except ray.exceptions.RayTaskError:
+        raise  # a bug of ours, shown as one
+    except ray.exceptions.RayError as error:
+        raise SeedmillError(
+            f"a Ray worker has died again and again: {str(error).strip().splitlines()[0]}",
+            "run the same command again: what is finished is kept; does the machine have memory enough?",
+        ) from error
+    if isinstance(made, SeedmillError):
+        raise made
+    return made
 
 
 class RayEngine:
@@ -87,21 +113,31 @@ class RayEngine:
                 f"Ray cannot be started: {str(error).splitlines()[0]}",
                 "run with '--engine local', or check RAY_ADDRESS",
             ) from error
-        context = ray.data.DataContext.get_current()
-        context.execution_options.preserve_order = True
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
         self._started = True
 
     def map(self, function: Callable[[pl.DataFrame], T], slices: Sequence[Slice]) -> Iterator[T]:
-        """`function` of every slice on Ray's workers, one task a slice, results in order and streamed."""
+        """`function` of every slice on Ray's workers, one task a slice, results in order and streamed.
+
+        Plain tasks: Ray Data would start two actors and import itself in every worker first, which takes longer than
+        most runs. At most so many slices are under way that every processor has one and a next one, so what is in
+        memory does not grow with the input.
+        """
         if not slices:
             return
         self.start()
-        items = [{"slice": _Boxed(s)} for s in slices]
-        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(_OnSlice(function))
-        for row in dataset.iter_rows():
-            yield row["result"].value
+        task, shared = ray.remote(_on_slice), ray.put(function)
+        left, asked = iter(slices), deque[Any]()
+        try:
+            while True:
+                most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))  # a cluster may have grown
+                asked += [task.remote(shared, piece) for piece in islice(left, most - len(asked))]
+                if not asked:
+                    return
+                yield _result(asked[0])
+                asked.popleft()
+        finally:
+            for reference in asked:
+                ray.cancel(reference)
 
     def regroup(
         self,
@@ -114,8 +150,9 @@ class RayEngine:
         if not pieces:
             return
         self.start()
+        data = _ray_data()
         items = [{"work": _Boxed(piece)} for piece in pieces]
-        dataset = ray.data.from_items(items, override_num_blocks=len(items))
+        dataset = data.from_items(items, override_num_blocks=len(items))
         rows = dataset.map_batches(_Scatter(scatter), batch_size=1)
         groups = rows.groupby("part", num_partitions=parts)
         gathered = groups.map_groups(partial(_gathered, function=gather), batch_format="pyarrow")
