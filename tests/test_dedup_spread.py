@@ -111,7 +111,7 @@ def test_other_datasets_and_an_index_through_a_shuffle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [*(pytest.param(n, marks=pytest.mark.long) for n in (1, 2)), 4])
 def test_ray_gives_the_same_clusters(tmp_path: Path, workers: int) -> None:
-    given = records(150)
+    given = records(80)
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
     engine = RayEngine()
     try:
