@@ -177,6 +177,13 @@ def test_ctrl_c_leaves_the_batches_and_says_how_to_stop_them(slow: Runs) -> None
     assert process.returncode == 130
     assert "24 calls in 1 batch ('seedmill batches x' shows them)" in said
     assert "Traceback" not in said
+    stats = json.loads(seedmill("ledger", "stats", "--json", "--outputs", slow.outputs, env=slow.env).stdout)
+    assert [(item["run"], item["calls"]) for item in stats["in_batches"]] == [("x", 24)]
+    assert (
+        "24 calls in batches of run 'x'" in seedmill("ledger", "stats", "--outputs", slow.outputs, env=slow.env).stdout
+    )
+    books = seedmill("ledger", "reconcile", "x", "--outputs", slow.outputs, env=slow.env).stdout
+    assert "not in it: 24 calls in batches that a server works on; see 'seedmill batches x'" in books
     shown = seedmill("batches", "x", "--outputs", slow.outputs, env=slow.env)
     assert re.search(r"^batch_\w+ +default +fake +in_progress .* 24 ", shown.stdout, re.M), shown.stdout
     stopped = seedmill("batches", "x", "--outputs", slow.outputs, "--cancel", "--json", env=slow.env)

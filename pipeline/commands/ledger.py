@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.errors import UsageError
 from pipeline.llm import ledger_export, ledger_tools
 from pipeline.llm import prune as pruning
+from pipeline.llm.batch.book import at_servers
 from pipeline.llm.ledger_tools import Choice, Spent
 from pipeline.llm.lists import shortened
 from pipeline.models import ledger_folder
@@ -38,6 +39,7 @@ def stats(arguments: argparse.Namespace) -> int:
     total = sum(sums.values(), Spent())
     in_flight = ledger_tools.open_ends(folder, "intents", ("run", "entry"), choice)
     lost = ledger_tools.open_ends(folder, "lost", ("run", "why"), choice)
+    batched = at_servers(folder, choice.run)
     size = ledger_tools.size_on_disk(folder)
     if arguments.json:
         facts: dict[str, Any] = {
@@ -46,6 +48,7 @@ def stats(arguments: argparse.Namespace) -> int:
             "total": total.as_dict(),
             "calls": [dict(zip(_BY, key, strict=True)) | spent.as_dict() for key, spent in sums.items()],
             "in_flight": [{"run": run, "entry": entry, "calls": n} for (run, entry), n in in_flight.items()],
+            "in_batches": [{"run": run, "entry": entry, "calls": n} for (run, entry), n in batched.items()],
             "lost": [{"run": run, "why": why, "attempts": n} for (run, why), n in lost.items()],
         }
         print(json_text(facts))
@@ -55,6 +58,8 @@ def stats(arguments: argparse.Namespace) -> int:
     print(f"{_count(sum(in_flight.values()), 'call')} in flight (under way now, or left so by a run that died)")
     for (run, entry), count in in_flight.items():
         print(printable(f"  {count:,} of run '{run}', entry '{entry}'"))
+    for (run, entry), count in batched.items():
+        print(printable(f"{_count(count, 'call')} in batches of run '{run}', entry '{entry}': seedmill batches {run}"))
     print(f"{_count(sum(lost.values()), 'attempt')} lost (sent, never answered; maybe paid; see 'ledger reconcile')")
     for (run, why), count in lost.items():
         print(printable(f"  {count:,} of run '{run}': {why}"))

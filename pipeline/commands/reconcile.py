@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.llm.accounts import account, open_attempts, reconcile, spending
+from pipeline.llm.batch.book import at_servers
 from pipeline.llm.ledger_tools import require_ledger
 from pipeline.llm.purse import dollars
 from pipeline.models import ledger_folder
@@ -23,10 +24,12 @@ def ledger_reconcile(arguments: argparse.Namespace) -> int:
     if arguments.paid is not None:
         reconcile(folder, arguments.run, arguments.paid, notice=_note)
     now = account(folder, arguments.run)
+    batched = sum(at_servers(folder, arguments.run).values())
     if arguments.json:
         facts: dict[str, Any] = {
             "unresolved": [asdict(item) for item in found],
             "cost_unknown": [{"entry": entry, "role": role, **asdict(sums)} for entry, role, sums in untold],
+            "in_batches": batched,
             "reconciled": arguments.paid is not None,
             "account": asdict(now),
         }
@@ -43,6 +46,8 @@ def ledger_reconcile(arguments: argparse.Namespace) -> int:
     if rows:
         print(table(("entry", "role", "what", "calls", "paid at most"), rows, left=3))
     print(printable(_told(arguments.run, now.finished, now.unresolved, now.unbounded)))
+    if batched:
+        print(f"not in it: {batched:,} calls in batches that a server works on; see 'seedmill batches {arguments.run}'")
     if rows and arguments.paid is None:
         print("nothing was changed; say what your provider's bill has of them: --paid none, --paid all or --paid USD")
     return 0

@@ -234,11 +234,35 @@ def read_book(folder: Path, run: str) -> list[Entry]:
     Raises:
         SeedmillError: the book is there and cannot be read.
     """
+    with _reading(folder) as database:
+        return [] if database is None else _entries(database, "WHERE run = ?", (run,))
+
+
+def at_servers(folder: Path, run: str | None = None) -> dict[tuple[str, str], int]:
+    """How many calls of one run, or of any, are in batches that have not ended, by run and entry.
+
+    Raises:
+        SeedmillError: the book is there and cannot be read.
+    """
+    with _reading(folder) as database:
+        rows = [] if database is None else database.execute(_AT_SERVERS, {"run": run}).fetchall()
+    return {(of_run, entry): count for of_run, entry, count in rows}
+
+
+_AT_SERVERS = """SELECT b.run, l.entry, count(*) FROM batches AS b JOIN lines AS l USING (token)
+    WHERE b.state NOT IN ('planned', 'uploaded', 'ended') AND b.run = coalesce(:run, b.run)
+    GROUP BY b.run, l.entry ORDER BY b.run, l.entry"""
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[sqlite3.Connection | None]:
+    """The book to read, None where there is none yet."""
     if not is_kept(folder):
-        return []
+        yield None
+        return
     path = folder / FILE
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=30.0)) as database:
-            return _entries(database, "WHERE run = ?", (run,)) if _version(path, database) else []
+            yield database if _version(path, database) else None
     except sqlite3.Error as error:
         raise SeedmillError(f"{path} cannot be read: {error}") from error
