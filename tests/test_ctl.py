@@ -80,7 +80,7 @@ def test_a_run_is_paused_retuned_and_stopped(run: Run, provider: FakeProvider, t
         (("set", "teacher.concurrency=2"), "this run has no model role 'teacher'\nhint: its roles: default"),
         (("set", "timeout=2"), "'timeout' cannot be set while a run is under way"),
         (("set", "concurrency=0"), "concurrency cannot be 0\nhint: it is a whole number from 1"),
-        (("set", "concurrency=none"), "concurrency cannot be None"),
+        (("set", "concurrency=none"), "concurrency cannot be none"),
         (("set", "requests_per_minute=-1"), "requests_per_minute cannot be -1"),
         (("set", "concurrency=many"), "the value is not a number"),
         (("set", "concurrency"), "not of the form LIMIT=VALUE"),

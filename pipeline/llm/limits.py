@@ -35,8 +35,8 @@ def read_changes(changes: Mapping[str, Mapping[str, Any]], roles: Iterable[str])
                 raise UsageError(f"'{name}' cannot be set while a run is under way", f"what can: {', '.join(LIMITS)}")
             lifts = value is None and name in RATES
             if not lifts and not jsonschema.Draft202012Validator(MODEL_SCHEMA["properties"][name]).is_valid(value):
-                kind = "a whole number from 1" if name not in RATES else "a number above 0, or null for none"
-                raise UsageError(f"{name} cannot be {value!r}", f"it is {kind}")
+                kind = "a whole number from 1" if name not in RATES else "a number above 0, or none"
+                raise UsageError(f"{name} cannot be {'none' if value is None else repr(value)}", f"it is {kind}")
             for one in known if role == "*" else [role]:
                 checked.setdefault(one, {})[name] = value
     return checked
