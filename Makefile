@@ -79,6 +79,8 @@ publish: $(VENV)/.ready ## Push the export of RUN to the Hub: REPO=user/name [TA
 submit: $(VENV)/.ready ## Send RECIPE to a Ray cluster: JOB_SERVER=http://head:8265
 	@$(SEEDMILL) submit $(RECIPE) $(OPTIONS) --job-server '$(JOB_SERVER)'
 
+# Some containers forbid Python to keep what it has compiled; each of hundreds of processes would compile all of it again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.ready-test $(TRAINERS_VENV)/.ready ## Run the tests
 	@$(BIN)/python -m pytest -m 'not long' -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -24,7 +24,7 @@ def slow(folder: Path, seconds: float) -> Iterator[FakeProvider]:
 
 @pytest.fixture
 def provider(tmp_path: Path) -> Iterator[FakeProvider]:
-    with slow(tmp_path, 0.5) as running:
+    with slow(tmp_path, 0.25) as running:
         yield running
 
 

@@ -145,7 +145,7 @@ def test_closing_early_lets_sent_calls_finish_and_drops_the_others(served: Specs
         assert caller.usage("e").reused == usage.sent
 
 
-WINDOW = 8
+WINDOW = 6
 
 SCRIPT = """
 import sys
