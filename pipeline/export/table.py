@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.export.settings import SHARD_MB
 from pipeline.export.survey import Survey
+from pipeline.formats.arrays import array_of
 from pipeline.formats.turns import chat
 from pipeline.record import MESSAGE_FIELDS, Message, Record
 
@@ -136,24 +137,23 @@ class Table:
             return self._turns([getattr(record, name) for record in records], kind)
         if name in _PAIRS:
             maps = [getattr(record, name) for record in records]
-            return pa.array([[{"key": key, "value": found[key]} for key in sorted(found)] for found in maps], type=kind)
-        return pa.array([getattr(record, name) for record in records], type=kind)
+            return array_of([[{"key": key, "value": found[key]} for key in sorted(found)] for found in maps], kind)
+        return array_of([getattr(record, name) for record in records], kind)
 
     def _turns(self, values: Sequence[Sequence[Message] | None], kind: Any) -> Any:
         flat = [message for value in values for message in value or ()]
         struct = kind.value_type
-        parts = [
-            pa.array(self._details(struct.field(i).name, flat), type=struct.field(i).type) for i in range(len(struct))
-        ]
+        parts = [self._details(struct.field(i).name, struct.field(i).type, flat) for i in range(len(struct))]
         items = pa.StructArray.from_arrays(parts, fields=list(struct))
         ends = list(accumulate((len(value or ()) for value in values), initial=0))
         starts = [None if value is None else start for value, start in zip(values, ends, strict=False)]
-        return pa.ListArray.from_arrays(pa.array([*starts, ends[-1]], type=pa.int32()), items)
+        return pa.ListArray.from_arrays(array_of([*starts, ends[-1]], pa.int32()), items)
 
-    def _details(self, name: str, flat: Sequence[Message]) -> list[Any]:
+    def _details(self, name: str, kind: Any, flat: list[Message]) -> Any:
         if name != "tool_calls":
-            return [getattr(message, name) for message in flat]
-        return [None if m.tool_calls is None else self._calls(json.loads(m.tool_calls)) for m in flat]
+            return array_of([getattr(message, name) for message in flat], kind)
+        calls = [None if m.tool_calls is None else self._calls(json.loads(m.tool_calls)) for m in flat]
+        return pa.array(calls, type=kind)  # which passes over keys that the columns do not have
 
     def _calls(self, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
         known = [set(c) <= {"id", "type", "function"} and set(c["function"]) == {"name", "arguments"} for c in calls]

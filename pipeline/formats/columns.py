@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from pipeline.formats.arrays import array_of
 from pipeline.record import MESSAGE_FIELDS, SCHEMA, Message, Record
 
 _ARROW = {name: pa.float64() if kind == pl.Float64 else pa.large_string() for name, kind in MESSAGE_FIELDS.items()}
@@ -24,7 +26,7 @@ def frame_of(records: Sequence[Record]) -> pl.DataFrame:
         elif name in ("tags", "scores"):
             columns[name] = _map_series(values, pa.float64() if name == "scores" else pa.large_string())
         elif name in ("parents", "calls"):
-            items = pa.array([item for value in values for item in value], type=pa.large_string())
+            items = array_of([item for value in values for item in value], pa.large_string())
             columns[name] = _lists([len(value) for value in values], items)
         else:
             columns[name] = pl.Series(values, dtype=kind)
@@ -50,7 +52,7 @@ def frame_of_plain(rows: pl.DataFrame, ids: pl.Series, known: Mapping[str, str |
     values = {"role": role, "content": pl.col("content")}
     flat = flat.select(values.get(name, pl.lit(None, dtype=kind)).alias(name) for name, kind in MESSAGE_FIELDS.items())
     structs = flat.to_struct().to_arrow(compat_level=pl.CompatLevel.newest())
-    messages = pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(ends), structs))
+    messages = pl.from_arrow(pa.LargeListArray.from_arrays(_offsets(ends), structs))
     given = {"id": ids, "messages": messages, "input": rows["input"].replace("", None)}
     return pl.DataFrame(given).select(_columns(tuple(known.items())))
 
@@ -68,7 +70,7 @@ def _columns(known: tuple[tuple[str, str | None], ...]) -> tuple[pl.Expr, ...]:
 def message_series(values: Sequence[tuple[Message, ...] | None]) -> pl.Series:
     """A column of conversations, None for null."""
     flat = [message for value in values if value is not None for message in value]
-    parts = [pa.array([getattr(m, name) for m in flat], type=kind) for name, kind in _ARROW.items()]
+    parts = [array_of([getattr(m, name) for m in flat], kind) for name, kind in _ARROW.items()]
     structs = pa.StructArray.from_arrays(parts, names=list(_ARROW))
     return _lists([None if value is None else len(value) for value in values], structs)
 
@@ -76,14 +78,18 @@ def message_series(values: Sequence[tuple[Message, ...] | None]) -> pl.Series:
 def _map_series(values: Sequence[Mapping[str, Any]], kind: Any) -> pl.Series:
     keys = [key for value in values for key in sorted(value)]
     found = [value[key] for value in values for key in sorted(value)]
-    parts = [pa.array(keys, type=pa.large_string()), pa.array(found, type=kind)]
+    parts = [array_of(keys, pa.large_string()), array_of(found, kind)]
     return _lists([len(value) for value in values], pa.StructArray.from_arrays(parts, names=["key", "value"]))
 
 
 def _lists(lengths: Sequence[int | None], items: Any) -> pl.Series:
     ends = list(accumulate((length or 0 for length in lengths), initial=0))
     starts = [None if length is None else start for length, start in zip(lengths, ends, strict=False)]
-    offsets = pa.array([*starts, ends[-1]], type=pa.int64())
+    offsets = array_of([*starts, ends[-1]], pa.int64())
     series = pl.from_arrow(pa.LargeListArray.from_arrays(offsets, items))
     assert isinstance(series, pl.Series)
     return series
+
+
+def _offsets(ends: NDArray[np.int64]) -> Any:
+    return pa.Array.from_buffers(pa.int64(), len(ends), [None, pa.py_buffer(ends)])
