@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,9 +140,28 @@ def _one_by_one(rows: Iterable[Mapping[str, Any] | Plain]) -> Iterator[Mapping[s
         yield from item.rows.iter_rows(named=True) if isinstance(item, Plain) else (item,)
 
 
+_PLAIN = pl.Schema(dict.fromkeys(COLUMNS, pl.String))
+
+
+def _is_plain(item: Mapping[str, Any] | Plain) -> bool:
+    """Whether it is a row like the plain ones, though it could have been another format's."""
+    if isinstance(item, Plain):
+        return True
+    return item.keys() == set(COLUMNS) and all(isinstance(value, str) for value in item.values())
+
+
+def _frames(given: list[Mapping[str, Any] | Plain]) -> Iterator[pl.DataFrame]:
+    """The plain rows, and what is between them."""
+    for single, items in groupby(given, lambda item: not isinstance(item, Plain)):
+        if single:
+            yield pl.DataFrame(list(items), _PLAIN)
+        else:
+            yield from (item.rows for item in items if isinstance(item, Plain))
+
+
 def _write_parquet(temporary: Path, path: Path, given: list[Mapping[str, Any] | Plain]) -> int:
-    if given and all(isinstance(item, Plain) for item in given):
-        whole = pl.concat([item.rows for item in given if isinstance(item, Plain)])
+    if any(isinstance(item, Plain) for item in given) and all(map(_is_plain, given)):
+        whole = pl.concat(_frames(given))
         if sum(int(whole[name].str.len_bytes().sum()) for name in COLUMNS) < _ONE_CHUNK:
             table = whole.to_arrow(compat_level=pl.CompatLevel.oldest())
             strings = pa.schema([(name, pa.string()) for name in COLUMNS])
