@@ -117,7 +117,7 @@ class Status:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
         path.unlink(missing_ok=True)
-        answer: dict[str, Any] = {"id": number}
+        answer: dict[str, Any] = {"id": number, "said": f"does not know what {command!r} is"}
         if command == "pause":
             self._running.clear()
             answer["said"] = "paused: what is being worked on still ends, nothing new begins"
@@ -132,6 +132,8 @@ class Status:
                 answer["said"] = self._change_limits(asked["limits"])
             except UsageError as error:
                 answer |= {"error": error.message, "hint": error.hint}
+            except (KeyError, TypeError, AttributeError):  # not written by ctl
+                answer["said"] = "does not understand these limits"
         with self._lock:
             self._state["state"] = "running" if self._running.is_set() else "paused"
             self._state["control"] = answer

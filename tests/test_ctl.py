@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.llm.fake.provider import FakeProvider
+from pipeline.llm.limits import read_changes
+from pipeline.status import Status, await_answer, command_run
 from tests.live_runs import Run
 from tests.runs import seedmill
 
@@ -106,3 +108,26 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         yield run
         run.process.kill()
         run.process.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"command": "set", "id": "1"}', "does not understand these limits"),
+        ('{"command": "set", "id": "1", "limits": {"default": 3}}', "does not understand these limits"),
+        ('{"command": "dance", "id": "1"}', "does not know what 'dance' is"),
+        ("[]", None),
+        ("{oops", None),
+    ],
+)
+def test_what_others_write_into_control_json_stops_nothing(tmp_path: Path, text: str, said: str | None) -> None:
+    status = Status(tmp_path, ["read"], lambda snapshot: None)
+    status.limits_by(lambda wished: str(read_changes(wished, ["default"])))
+    try:
+        (tmp_path / "control.json").write_text(text)
+        if said is not None:
+            assert await_answer(tmp_path, "1", lambda: True) == said
+        number = command_run(tmp_path, "pause")
+        assert await_answer(tmp_path, number, lambda: True).startswith("paused")
+    finally:
+        status.close("done")

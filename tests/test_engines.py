@@ -117,6 +117,13 @@ def test_ray_gives_results_in_order_and_errors_as_they_were_raised(ray_engine: R
     assert list(mapped(ray_engine, [6])) == [13], "nothing of what nobody wants any more stands in the way"
 
 
+def test_a_cluster_may_shrink_meanwhile(ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([8.0, 8.0, 1.0])
+    ray_engine.start()
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": next(sizes, 1.0)})
+    assert list(mapped(ray_engine, range(0, 80, 2))) == [2 * n + 1 for n in range(0, 80, 2)]
+
+
 def test_a_worker_that_dies_again_and_again_is_a_sentence(ray_engine: RayEngine) -> None:
     with pytest.raises(SeedmillError, match="a Ray worker has died again and again"):
         list(mapped(ray_engine, [3000]))

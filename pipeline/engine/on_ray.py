@@ -129,14 +129,14 @@ class RayEngine:
         left, asked = iter(slices), deque[Any]()
         try:
             while True:
-                most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))  # a cluster may have grown
-                asked += [task.remote(shared, piece) for piece in islice(left, most - len(asked))]
+                most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))  # a cluster grows and shrinks
+                asked += [task.remote(shared, piece) for piece in islice(left, max(0, most - len(asked)))]
                 if not asked:
                     return
                 yield _result(asked[0])
                 asked.popleft()
         finally:
-            for reference in asked:
+            for reference in asked if ray.is_initialized() else ():
                 ray.cancel(reference)
 
     def regroup(
