@@ -12,8 +12,8 @@ Found: converting takes 0.8 to 1.1 x of what the faster peer takes on a quiet ma
 read stage takes 0.15 to 0.2 s, a third of it hashing. Into the store it took 1.7 to 3.1 x polars, one thing after the
 other; since a thread compresses what has been read while more is read, ids are hashed in a compiled pass (which lets
 that thread go on) and texts are stored without dictionaries, 1.3 to 1.9 x (array), 1.4 to 2.4 x (lines, parquet),
-by how much of two processors there is. What is left is zstd on one core where polars has two. Larger row groups, a lower
-level of zstd and columns made in the writing thread brought nothing beyond the noise.
+by how much of two processors there is. What is left is zstd on one core where polars has two. Larger row groups, a
+lower level of zstd and columns made in the writing thread brought nothing beyond the noise.
 """
 
 import argparse
