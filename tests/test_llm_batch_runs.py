@@ -170,19 +170,17 @@ def begun(runs: Runs) -> bool:
 def test_ctrl_c_leaves_the_batches_and_says_how_to_stop_them(slow: Runs) -> None:
     process = slow.start()
     until(lambda: begun(slow), 60)
-    status = seedmill("status", "x", "--outputs", slow.outputs, env=slow.env).stdout
-    assert re.search(r"1 batch: \d+ of 24 calls done, since \d+ s", status), status
+    # A run writes its status about once a second.
+    until(lambda: re.search(r"1 batch: \d+ of 24 calls done, since \d+ s", told(slow, "status", "x")) is not None)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "24 calls in 1 batch ('seedmill batches x' shows them)" in said
     assert "Traceback" not in said
-    stats = json.loads(seedmill("ledger", "stats", "--json", "--outputs", slow.outputs, env=slow.env).stdout)
+    stats = json.loads(told(slow, "ledger", "stats", "--json"))
     assert [(item["run"], item["calls"]) for item in stats["in_batches"]] == [("x", 24)]
-    assert (
-        "24 calls in batches of run 'x'" in seedmill("ledger", "stats", "--outputs", slow.outputs, env=slow.env).stdout
-    )
-    books = seedmill("ledger", "reconcile", "x", "--outputs", slow.outputs, env=slow.env).stdout
+    assert "24 calls in batches of run 'x'" in told(slow, "ledger", "stats")
+    books = told(slow, "ledger", "reconcile", "x")
     assert "not in it: 24 calls in batches that a server works on; see 'seedmill batches x'" in books
     shown = seedmill("batches", "x", "--outputs", slow.outputs, env=slow.env)
     assert re.search(r"^batch_\w+ +default +fake +in_progress .* 24 ", shown.stdout, re.M), shown.stdout
@@ -192,9 +190,12 @@ def test_ctrl_c_leaves_the_batches_and_says_how_to_stop_them(slow: Runs) -> None
     assert KEY.encode() not in b"".join(p.read_bytes() for p in slow.outputs.rglob("*") if p.is_file())
 
 
+def told(runs: Runs, *words: str) -> str:
+    return seedmill(*words, "--outputs", runs.outputs, env=runs.env).stdout
+
+
 def state_of(runs: Runs) -> str:
-    told = json.loads(seedmill("batches", "x", "--outputs", runs.outputs, "--json", env=runs.env).stdout)
-    return str(told["batches"][-1]["state"])
+    return str(json.loads(told(runs, "batches", "x", "--json"))["batches"][-1]["state"])
 
 
 def test_a_batch_that_was_stopped_is_asked_online_by_the_next_run(slow: Runs) -> None:
