@@ -69,3 +69,12 @@ def test_nothing_is_done_twice(cleaned: dict, alpaca: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("(unchanged)") == 4
     assert made_bytes(cleaned["outputs"] / "alpaca") == before
+
+
+def test_files_by_a_glob_and_a_run_that_keeps_nothing(tmp_path: Path) -> None:
+    for name in ("one.jsonl", "two.jsonl"):
+        (tmp_path / name).write_text('{"instruction": "Name a riv', encoding="utf-8")
+    done = seedmill("clean", "*.jsonl", "--run", "none", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dropped 2 malformed-json" in done.stdout
+    assert "note: nothing was kept; see why with: seedmill show none read --drops" in done.stdout

@@ -263,6 +263,8 @@ def test_another_benchmark_is_another_run(tmp_path: Path, monkeypatch: pytest.Mo
         (["pack", "bench.jsonl", "-o", "x.parquet", "--question", "stem"], "has none of the columns 'stem'"),
         (["decontaminate", "gone.json", "--against", "bench.jsonl"], "gone.json: no such file"),
         (["decontaminate", "bench.jsonl", "--against", "gone.jsonl"], "no such file"),
+        (["decontaminate", "bench.jsonl", "--against", "gone-*.jsonl"], "name benchmark files, or packs"),
+        (["decontaminate", ".", "--against", "bench.jsonl"], ".: is a directory\nhint: name the files in it"),
     ],
 )
 def test_mistakes_are_sentences(

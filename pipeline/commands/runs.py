@@ -57,8 +57,8 @@ def dedup(arguments: argparse.Namespace) -> int:
 
 def decontaminate(arguments: argparse.Namespace) -> int:
     """`seedmill decontaminate FILE... --against BENCH...`."""
-    hint = "name benchmark files, or packs made of them with 'seedmill pack'"
-    arguments.files, arguments.against = _local_files(arguments.files), _local_files(arguments.against, hint)
+    tests = "benchmark files, or packs made of them with 'seedmill pack'"
+    arguments.files, arguments.against = _local_files(arguments.files), _local_files(arguments.against, tests)
     settings = [
         *arguments.set,
         f"decontaminate.against={json.dumps([str(Path(file).resolve()) for file in arguments.against])}",
@@ -74,18 +74,21 @@ def decontaminate(arguments: argparse.Namespace) -> int:
     return carry_out(load_recipe(recipe_path, settings, data=arguments.files), arguments)
 
 
-def _local_files(files: list[str], hint: str = "name dataset files") -> list[str]:
-    """The files, those of addresses fetched."""
+def _local_files(files: list[str], wanted: str = "dataset files") -> list[str]:
+    """The files, those of globs found and those of addresses fetched."""
     from pipeline.formats.addresses import fetched, is_address
+    from pipeline.formats.files import matching
 
     found: list[str] = []
     for file in files:
         if is_address(file):
             found += map(str, fetched(file))
-        elif Path(file).is_file():
-            found.append(file)
+        elif Path(file).is_dir():
+            raise UsageError(f"{file}: is a directory", f"name the files in it, for example {Path(file) / '*.jsonl'}")
+        elif hits := matching(file):
+            found += hits
         else:
-            raise UsageError(f"{file}: no such file", hint)
+            raise UsageError(f"{file}: no such file", f"check the path; name {wanted}")
     return found
 
 
@@ -175,6 +178,8 @@ def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = Fals
     else:
         parts.append(f"{exported['rows']:,} rows exported to {exported['folder']}: {', '.join(exported['files'])}")
         parts += [f"note: {note}" for note in exported.get("notes", ())]
+        if not exported["rows"] and (most := max(found, key=lambda step: step.dropped)).dropped:
+            parts.append(f"note: nothing was kept; see why with: seedmill show {folder.name} {most.name} --drops")
         if judged := [Verdict(**verdict) for verdict in exported.get("expectations", ())]:
             parts.append(f"{sum(verdict.met for verdict in judged)} of {len(judged)} expectations met")
             parts += [f"  {'ok  ' if verdict.met else 'FAIL'}  {verdict.sentence()}" for verdict in judged]

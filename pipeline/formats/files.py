@@ -55,14 +55,17 @@ def expand(patterns: Iterable[str]) -> list[Path]:
         if is_address(pattern):
             found.extend(fetched(pattern))
             continue
-        hits = [pattern] if Path(pattern).exists() else _files_of(pattern)
+        hits = matching(pattern)
         if not hits:
             raise DataError(f"{pattern}: no such file", _MISSING_HINT)
         found.extend(Path(hit) for hit in hits)
     return found
 
 
-def _files_of(pattern: str) -> list[str]:
+def matching(pattern: str) -> list[str]:
+    """What is at that path, or else the files that the glob finds, by name."""
+    if Path(pattern).exists():
+        return [pattern]
     return sorted(hit for hit in glob.glob(pattern, recursive=True) if Path(hit).is_file())
 
 

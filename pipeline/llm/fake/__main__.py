@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         script = load_script(arguments.script)
         uvloop.run(_play(script, arguments.port, arguments.port_file))
     except SeedmillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"seedmill: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         pass

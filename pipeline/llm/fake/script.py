@@ -112,8 +112,11 @@ def load_script(path: Path | str | None = None) -> Script:
         return parse_script(_rehearsal(), REHEARSAL)
     try:
         source = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a script: {error}") from error
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"{path}: cannot be read: {why}", "name a YAML file, or none for the rehearsal's") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: cannot be read as a script: it is not UTF-8") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
     return parse_script({} if source is None else source, str(path))
