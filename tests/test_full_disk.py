@@ -190,7 +190,7 @@ def test_ledger_commands_on_a_full_disk(disk: SmallDisk) -> None:
 def test_status_json_that_cannot_be_written_stops_nothing(disk: SmallDisk, tmp_path: Path) -> None:
     """The disk is full for a while and a run's thread goes on watching, being watched and being steered."""
     from pipeline.errors import IncompleteError
-    from pipeline.status import Status, command_run
+    from pipeline.status import Status, await_answer, command_run
     from tests.scripted import until
 
     shown: list[str] = []
@@ -198,8 +198,7 @@ def test_status_json_that_cannot_be_written_stops_nothing(disk: SmallDisk, tmp_p
     disk.leave(0)
     until(lambda: len(shown) >= 2)
     disk.empty()
-    command_run(disk.folder, "stop")
-    until(lambda: not (disk.folder / "control.json").exists())
+    assert await_answer(disk.folder, command_run(disk.folder, "stop"), lambda: True) == "stops after what it is at"
     with pytest.raises(IncompleteError):
         status.checkpoint()
     status.close("incomplete", "stopped")
