@@ -35,8 +35,8 @@ HERE = Path(__file__).parent
 WORK = HERE / ".work"
 IN_FLIGHT = (64, 256, 1024)
 RUNS = 3
-QUICK_LATENCY = 0.02
-"""Seconds; the fastest reply of a server that a client still has to wait for."""
+SHORT_LATENCY = 0.02
+"""Seconds; so short that with 256 calls in flight it is the client that limits."""
 SECONDS = 6.0
 """Of a run, about: so that the filling and the emptying of a thousand places weigh little."""
 PATIENCE = 240.0
@@ -90,9 +90,9 @@ PEERS = (
 )
 """Neither goes into our environment: they want other versions of the SDK and of much else."""
 OURS = (THIN, SDK, PLAIN, BACKED, BARE)
-THIN_QUICK, BACKED_QUICK = (
-    replace(THIN, latency=QUICK_LATENCY, rounds={}),
-    replace(BACKED, latency=QUICK_LATENCY, rounds={}),
+THIN_SHORT, BACKED_SHORT = (
+    replace(THIN, latency=SHORT_LATENCY, rounds={}),
+    replace(BACKED, latency=SHORT_LATENCY, rounds={}),
 )
 
 
@@ -159,10 +159,10 @@ def verdicts(in_flight: Sequence[int], say: Verdicts) -> None:
         say.tell(f"calls a second, {n:,} in flight", figure, ">= 4 x", times >= 4.0)
         if times < 4.0 <= room * 1.05:
             print(f"     at {share:.2f} of what the latency allows")
-    if 256 in THIN_QUICK.rounds:
-        mine, theirs = THIN_QUICK.median(256), BACKED_QUICK.median(256)
+    if 256 in THIN_SHORT.rounds:
+        mine, theirs = THIN_SHORT.median(256), BACKED_SHORT.median(256)
         figure = f"{mine / theirs:.1f} x the SDK with aiohttp ({mine:,.0f} and {theirs:,.0f} a second)"
-        say.tell(f"256 in flight, replies after {1e3 * QUICK_LATENCY:.0f} ms", figure, ">= 4 x", mine >= 4.0 * theirs)
+        say.tell(f"256 in flight, replies after {1e3 * SHORT_LATENCY:.0f} ms", figure, ">= 4 x", mine >= 4.0 * theirs)
     if {256, 1024} <= set(in_flight):
         times = THIN.median(1024) / THIN.median(256)
         say.tell("calls a second, 1,024 in flight", f"{times:.2f} x the rate of 256", ">= 1 x", times >= 1.0)
@@ -182,14 +182,14 @@ def main() -> None:
     in_flight, runs, seconds = ((256,), 1, 1.0) if options.quick else (IN_FLIGHT, RUNS, SECONDS)
     WORK.mkdir(exist_ok=True)
     others = [] if options.quick else peers(options.peers)
-    quick = SCRIPT | {"latency": {"kind": "constant", "seconds": QUICK_LATENCY}}
-    with FakeProvider(SCRIPT, own_process=True) as provider, FakeProvider(quick, own_process=True) as quick_provider:
+    hasty = SCRIPT | {"latency": {"kind": "constant", "seconds": SHORT_LATENCY}}
+    with FakeProvider(SCRIPT, own_process=True) as provider, FakeProvider(hasty, own_process=True) as hasty_provider:
         for number in range(runs):
             for n in in_flight:
                 for runner in OURS:
                     runner.run(provider, n, seconds)
-            for runner in (THIN_QUICK, BACKED_QUICK):
-                runner.run(quick_provider, 256, seconds)
+            for runner in (THIN_SHORT, BACKED_SHORT):
+                runner.run(hasty_provider, 256, seconds)
             print(f"round {number + 1} of {runs}, load {os.getloadavg()[0]:.1f}", flush=True)
         for runner in others:
             runner.run(provider, 256, seconds)

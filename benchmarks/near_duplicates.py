@@ -11,8 +11,8 @@ rows 7 s and 2.2 GB, ten million rows of 12 to 30 words 40 s and 9 GB. Before th
 and 3.6 GB for a million.
 
 Came, on two cores with nothing else to do: 52,002 rows 0.11 to 0.13 s (rensa 1.7 to 2.7 s, datasketch 12 s, text-dedup
-13.6 s), 200,000 rows 0.9 s (rensa 8 to 9 s, text-dedup 48 s), 1,000,000 rows 8.5 s and 2.42 GB, 0.7 GB of which are the
-strings; ten million short ones 32 s and 5.4 GB. Beside five to fifteen other processes two to three times that, and ten
+13.6 s), 200,000 rows 0.9 s (rensa 7.7 to 8.6 s, text-dedup 48 s), 1,000,000 rows 8.5 s and 2.42 GB, 0.7 GB of which are
+the strings; ten million short ones 32 s and 5.4 GB. Beside five to fifteen other processes 0.33, 1.4 and 16 s, and ten
 million at the lowest priority 407 s. Recall was 0.9999, and none of the pairs that were computed again was below the
 threshold. What was not linear before: every text was sketched (those that are like no other never are now), sets were
 sorted, and bands were numbered through strided columns.
@@ -42,8 +42,8 @@ from pipeline.similar.minhash import bands_for
 from pipeline.similar.shingles import shingle_parts
 
 THRESHOLD, NUM_PERM = 0.7, 128
-DATASKETCH_ROWS = 60_000
-"""Above this datasketch would take minutes."""
+PATIENT_ROWS = 60_000
+"""Above this datasketch would take minutes, and of the peers only rensa has a ratio to keep to."""
 
 
 def ours(texts: Sequence[str]) -> dict[int, int]:
@@ -142,7 +142,7 @@ def compare(
         lines.append(("rensa", took, f"{remark}; we take 1/{took / seconds:.1f} of its time"))
         times = took / seconds
         verdicts.tell(f"near-duplicates, {len(texts):,}", f"1/{times:.1f} of rensa, verified", "<= 1/8", times >= 8)
-    if peers and len(texts) <= DATASKETCH_ROWS:
+    if peers and len(texts) <= PATIENT_ROWS:
         theirs, took = timed(lambda: by_datasketch(texts))
         both = len(found.keys() & theirs.keys())
         if both < 0.98 * max(len(found), len(theirs)):
@@ -153,7 +153,7 @@ def compare(
         took, dropped = by_text_dedup(texts, text_dedup)
         remark = f"{dropped} dropped, nothing verified; one run; we take 1/{took / seconds:.0f} of its time"
         lines.append(("text-dedup 0.4.0", took, remark))
-        if len(texts) <= DATASKETCH_ROWS:  # of more rows rensa is what we want to be held against
+        if len(texts) <= PATIENT_ROWS:
             times = took / seconds
             verdicts.tell(f"near-duplicates, {len(texts):,}", f"1/{times:.0f} of text-dedup", "<= 1/100", times >= 100)
     show(f"near-duplicates among {len(texts)} rows", lines, ("rensa", "datasketch", "numba", "numpy", "polars"))

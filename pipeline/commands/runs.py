@@ -75,21 +75,16 @@ def decontaminate(arguments: argparse.Namespace) -> int:
 
 
 def _local_files(files: list[str], wanted: str = "dataset files") -> list[str]:
-    """The files, those of globs found and those of addresses fetched."""
-    from pipeline.formats.addresses import fetched, is_address
-    from pipeline.formats.files import matching
+    """The files, of globs and addresses too; what is not here is told before anything is fetched."""
+    from pipeline.formats.addresses import is_address
+    from pipeline.formats.files import expand, matching
 
-    found: list[str] = []
     for file in files:
-        if is_address(file):
-            found += map(str, fetched(file))
-        elif Path(file).is_dir():
+        if Path(file).is_dir():
             raise UsageError(f"{file}: is a directory", f"name the files in it, for example {Path(file) / '*.jsonl'}")
-        elif hits := matching(file):
-            found += hits
-        else:
+        if not is_address(file) and not matching(file):
             raise UsageError(f"{file}: no such file", f"check the path; name {wanted}")
-    return found
+    return [str(path) for path in expand(files)]
 
 
 def carry_out(recipe: Recipe, arguments: argparse.Namespace) -> int:
@@ -178,7 +173,7 @@ def closing(folder: Path, exported: dict[str, Any] | None, *, whole: bool = Fals
     else:
         parts.append(f"{exported['rows']:,} rows exported to {exported['folder']}: {', '.join(exported['files'])}")
         parts += [f"note: {note}" for note in exported.get("notes", ())]
-        if not exported["rows"] and (most := max(found, key=lambda step: step.dropped)).dropped:
+        if not found[-1].kept and (most := max(found, key=lambda step: step.dropped)).dropped:
             parts.append(f"note: nothing was kept; see why with: seedmill show {folder.name} {most.name} --drops")
         if judged := [Verdict(**verdict) for verdict in exported.get("expectations", ())]:
             parts.append(f"{sum(verdict.met for verdict in judged)} of {len(judged)} expectations met")
