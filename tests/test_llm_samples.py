@@ -23,7 +23,8 @@ from tests.scripted import Seen, Sent, failed, said, serving_script, spec_of
 ASKED = Request(messages=(Message(role="user", content="Name a colour."),), params={"temperature": 1})
 
 SCRIPT: dict[str, Any] = {
-    "rules": [{"reply": {"kind": "answer", "words": 12}}],
+    # So many words that no two samples are alike by chance: their seeds hang on the port that the provider was given.
+    "rules": [{"reply": {"kind": "answer", "words": 60}}],
     "latency": {"kind": "constant", "seconds": 0},
 }
 
